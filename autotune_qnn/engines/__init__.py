@@ -1,0 +1,1 @@
+"""Engines that lower, tune and build the dialect's modules."""

@@ -1,0 +1,1 @@
+"""Data, preprocessing, measurement and metrics of the report."""

@@ -1,0 +1,1 @@
+"""The report of a run: one dataclass, written as JSON and as a table."""
