@@ -1,0 +1,1 @@
+"""Integer TensorIR kernels, their intrinsics and their schedule templates."""

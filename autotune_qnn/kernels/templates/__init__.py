@@ -1,0 +1,1 @@
+"""Schedule templates: expert-written schedules with knobs."""
