@@ -1,0 +1,1 @@
+"""The engine on Relax and TensorIR: targets, lowering, tasks, compilation."""

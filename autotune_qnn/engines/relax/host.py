@@ -1,0 +1,74 @@
+"""What this machine's CPU offers, as the kernel reports it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+
+# LLVM's feature name → the flag in /proc/cpuinfo. Listed are features that LLVM's code generator uses on its
+# own or that a kernel of this package asks for by an intrinsic. Features for special uses (keys, tracing,
+# enclaves, cryptography, matrix tiles that no kernel uses yet) are not: code for a CPU with them runs without.
+HOST_FLAG_OF_FEATURE = {
+    "sse3": "pni",
+    "ssse3": "ssse3",
+    "sse4.1": "sse4_1",
+    "sse4.2": "sse4_2",
+    "sse4a": "sse4a",
+    "popcnt": "popcnt",
+    "movbe": "movbe",
+    "lzcnt": "abm",
+    "bmi": "bmi1",
+    "bmi2": "bmi2",
+    "tbm": "tbm",
+    "xop": "xop",
+    "fma4": "fma4",
+    "f16c": "f16c",
+    "fma": "fma",
+    "gfni": "gfni",
+    "avx": "avx",
+    "avx2": "avx2",
+    "avxvnni": "avx_vnni",
+    "avxifma": "avx_ifma",
+    "avxvnniint8": "avx_vnni_int8",
+    "avxvnniint16": "avx_vnni_int16",
+    "avxneconvert": "avx_ne_convert",
+    "avx512f": "avx512f",
+    "avx512cd": "avx512cd",
+    "avx512dq": "avx512dq",
+    "avx512bw": "avx512bw",
+    "avx512vl": "avx512vl",
+    "avx512ifma": "avx512ifma",
+    "avx512vbmi": "avx512vbmi",
+    "avx512vbmi2": "avx512_vbmi2",
+    "avx512vnni": "avx512_vnni",
+    "avx512bitalg": "avx512_bitalg",
+    "avx512vpopcntdq": "avx512_vpopcntdq",
+    "avx512bf16": "avx512_bf16",
+    "avx512fp16": "avx512_fp16",
+    "egpr": "apx",
+    "ndd": "apx",
+    "dotprod": "asimddp",
+    "i8mm": "i8mm",
+    "sve": "sve",
+    "sve2": "sve2",
+    "fullfp16": "asimdhp",
+}
+
+
+@functools.lru_cache(maxsize=1)
+def host_flags() -> frozenset[str]:
+    """The CPU's flags in the Linux kernel's names; empty where they cannot be read."""
+    try:
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    return parse_flags(text)
+
+
+def parse_flags(cpuinfo: str) -> frozenset[str]:
+    """The flags of the first processor in the text of /proc/cpuinfo (x86 "flags", Arm "Features")."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return frozenset(found.group(1).split()) if found else frozenset()

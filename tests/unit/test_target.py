@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+
+from autotune_qnn.engines.relax import host, target
+from autotune_qnn.engines.relax.target import Isa, TargetSpec
+from autotune_qnn.errors import TargetError
+
+CASES = [
+    ("llvm -mcpu=cascadelake", "llvm -mcpu=cascadelake", Isa.AVX512_VNNI),
+    ("llvm -mcpu skylake-avx512", "llvm -mcpu=skylake-avx512", Isa.AVX512BW),
+    ("llvm -num-cores=4 -mcpu=alderlake", "llvm -mcpu=alderlake -num-cores=4", Isa.AVX_VNNI),
+    ("{'mcpu': 'core-avx2'}", "llvm -mcpu=core-avx2", Isa.AVX2),
+    ("llvm", "llvm", Isa.GENERIC),
+    ("llvm -mcpu=x86-64", "llvm -mcpu=x86-64", Isa.GENERIC),
+    (
+        '{"kind": "llvm", "mcpu": "skylake-avx512", "mattr": ["+avx512vnni"], "tag": ""}',
+        "llvm -mattr=+avx512vnni -mcpu=skylake-avx512",
+        Isa.AVX512_VNNI,
+    ),
+    ("llvm -mcpu=cascadelake -mattr=-avx512vnni", "llvm -mattr=-avx512vnni -mcpu=cascadelake", Isa.AVX512BW),
+    (
+        "llvm -keys=cpu -device=arm_cpu -model=board -mtriple=aarch64-linux-gnu -mattr=+v8.2a,+dotprod",
+        "llvm -device=arm_cpu -keys=cpu -mattr=+dotprod,+v8.2a -model=board -mtriple=aarch64-linux-gnu",
+        Isa.GENERIC,
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "canonical", "isa"), CASES)
+def test_forms_agree_on_one_canonical_string(text: str, canonical: str, isa: Isa) -> None:
+    spec = TargetSpec.parse(text)
+    assert spec.canonical == canonical
+    assert spec.isa is isa
+    assert TargetSpec.parse(canonical) == spec
+    assert TargetSpec.parse(str(spec.mapping())) == spec
+    assert str(spec.tvm().kind) == "llvm"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("cuda", "kind 'cuda'"),
+        ("llvm -mcpu=cascadelakes", "close to it: cascadelake"),
+        ("llvm -mcpu=nonsense", "no x86_64 CPU named 'nonsense'"),
+        ("llvm -mtriple=bogus", "architecture 'bogus'"),
+        ("llvm -mtriple=x86_64-linux-gnu -mcpu=cortex-a72", "no x86_64 CPU named 'cortex-a72'"),
+        ("llvm -mcpu=cascadelake -mattr=+avx512vnn", "no feature '+avx512vnn'"),
+        ("llvm -mcpu=cascadelake -mattr=avx2", "begin with + or -"),
+        ("llvm -mcpu=a -mcpu=b", "twice"),
+        ("llvm -mcpu", "no value"),
+        ("llvm -mcpu=", "no value"),
+        ("llvm -libs=mkl", "unknown options: libs"),
+        ("llvm -num-cores=none", "num-cores"),
+        ("llvm -num-cores=0", "num-cores"),
+        ("llvm stray", "'stray' is not an option"),
+        ("llvm 'open", "cannot be read"),
+        ("{'mcpu': 3}", "mcpu cannot be 3"),
+        ("{'mattr': [3]}", "mattr cannot hold 3"),
+        ("{not a dictionary", "neither JSON nor"),
+        ("llvm " + "x" * 5000, "characters long"),
+    ],
+)
+def test_bad_targets_are_refused_in_one_line(text: str, said: str) -> None:
+    with pytest.raises(TargetError) as error:
+        TargetSpec.parse(text)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_native_runs_here_and_is_stable() -> None:
+    spec = TargetSpec.parse("native")
+    assert spec.runs_here() is None
+    assert TargetSpec.parse(spec.canonical) == spec
+
+
+def test_what_the_cpu_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    avx2 = host.parse_flags(
+        "processor: 0\nflags\t\t: fpu pni ssse3 sse4_1 sse4_2 popcnt movbe abm bmi1 bmi2 f16c fma avx avx2\n"
+    )
+    monkeypatch.setattr(target, "host_flags", lambda: avx2)
+    assert TargetSpec.parse("llvm -mcpu=haswell").runs_here() is None
+    reason = TargetSpec.parse("llvm -mcpu=cascadelake").runs_here()
+    assert reason is not None
+    assert "avx512vnni" in reason
+    assert "pku" not in reason, "features that no generated code uses do not matter"
+
+
+def test_native_follows_what_a_hypervisor_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = TargetSpec(mcpu="cascadelake")
+    flags = frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in named.features if f in host.HOST_FLAG_OF_FEATURE)
+    monkeypatch.setattr(target, "host_flags", lambda: flags - {"avx512_vnni"})
+    monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "cascadelake")
+    target._native.cache_clear()
+    try:
+        spec = TargetSpec.parse("native")
+    finally:
+        target._native.cache_clear()
+    assert spec.mattr == ("-avx512vnni",)
+    assert spec.isa is Isa.AVX512BW
+    assert spec.runs_here() is None
+
+
+def test_other_architectures_do_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    reason = TargetSpec.parse("llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72").runs_here()
+    assert reason is not None
+    assert "aarch64" in reason
+
+
+def test_unreadable_cpuinfo_has_no_flags() -> None:
+    assert host.parse_flags("") == frozenset()
