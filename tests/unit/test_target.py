@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_qnn.engines.relax import host, target
+from autotune_qnn import host
+from autotune_qnn.engines.relax import target
 from autotune_qnn.engines.relax.target import Isa, TargetSpec
 from autotune_qnn.errors import TargetError
 
@@ -111,3 +112,18 @@ def test_other_architectures_do_not_run_here(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_unreadable_cpuinfo_has_no_flags() -> None:
     assert host.parse_flags("") == frozenset()
+
+
+def test_cpu_model_tells_cpus_of_one_name_apart() -> None:
+    lines = [
+        "processor: 0",
+        "model name: AMD EPYC",
+        "cpu family: 25",
+        "model: 17",
+        "stepping: 1",
+        "",
+        "processor: 1",
+    ]
+    assert host.parse_model("\n".join(lines)) == "AMD EPYC (family 25, model 17, stepping 1)"
+    assert host.parse_model("") == "unknown"
+    assert host.cpu_model()

@@ -17,8 +17,8 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
-from autotune_qnn.engines.relax.host import HOST_FLAG_OF_FEATURE, host_flags
 from autotune_qnn.errors import TargetError
+from autotune_qnn.host import HOST_FLAG_OF_FEATURE, host_flags
 
 _OPTIONS = ("device", "keys", "mattr", "mcpu", "model", "mtriple", "num-cores")
 _LONGEST = 4096
@@ -120,6 +120,11 @@ class TargetSpec:
     def architecture(self) -> str:
         """ "x86_64" or "aarch64"."""
         return self.mtriple.split("-")[0] if self.mtriple else _host_architecture()
+
+    @property
+    def needed_flags(self) -> tuple[str, ...]:
+        """Flags of /proc/cpuinfo without which code for this target may end in an illegal instruction."""
+        return tuple(sorted({HOST_FLAG_OF_FEATURE[f] for f in self.features if f in HOST_FLAG_OF_FEATURE}))
 
     def runs_here(self) -> str | None:
         """Why code for this target cannot run on this machine, or None when it can.

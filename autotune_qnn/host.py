@@ -10,7 +10,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 # LLVM's feature name → the flag in /proc/cpuinfo. Listed are features that LLVM's code generator uses on its
 # own or that a kernel of this package asks for by an intrinsic. Features for special uses (keys, tracing,
-# enclaves, cryptography, matrix tiles that no kernel uses yet) are not: code for a CPU with them runs without.
+# enclaves, cryptography, matrix tiles that no kernel uses yet) are not: such code runs without them.
 HOST_FLAG_OF_FEATURE = {
     "sse3": "pni",
     "ssse3": "ssse3",
@@ -72,3 +72,25 @@ def parse_flags(cpuinfo: str) -> frozenset[str]:
     """The flags of the first processor in the text of /proc/cpuinfo (x86 "flags", Arm "Features")."""
     found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     return frozenset(found.group(1).split()) if found else frozenset()
+
+
+def cpu_model() -> str:
+    """The CPU's name as the kernel reports it, "unknown" where it does not."""
+    try:
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    return parse_model(text)
+
+
+def parse_model(cpuinfo: str) -> str:
+    """The name in the text of /proc/cpuinfo; with family and model where the name alone says little.
+
+    Hypervisors shorten names ("AMD EPYC", "Intel Xeon Processor"), and figures of two CPUs must not be mixed.
+    """
+    fields = dict(re.findall(r"^([^:\n]*?)\s*:[ \t]*(.*)$", cpuinfo.split("\n\n")[0], re.MULTILINE))
+    name = fields.get("model name") or fields.get("CPU part") or "unknown"
+    if "cpu family" in fields and "model" in fields:
+        stepping = fields.get("stepping", "?")
+        name += f" (family {fields['cpu family']}, model {fields['model']}, stepping {stepping})"
+    return name

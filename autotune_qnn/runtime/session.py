@@ -1,0 +1,125 @@
+"""Loading an exported library and running it. Needs TVM's runtime and NumPy, no compiler and no framework.
+
+from autotune_qnn.runtime.session import Session
+
+with Session.load("mobilenet.so", threads=1) as session:
+    (scores,) = session.run([image])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tvm_ffi
+from tvm.runtime import cpu, load_module, tensor
+from tvm.runtime.vm import VirtualMachine
+
+from autotune_qnn.build.manifest import Manifest, TensorSpec, read_manifest
+from autotune_qnn.errors import BuildError, TargetError, UsageError
+from autotune_qnn.host import host_flags
+
+Array = npt.NDArray[Any]
+
+
+class Session:
+    """One loaded library. Not for use by several threads at once."""
+
+    def __init__(self, library: Path, manifest: Manifest, threads: int) -> None:
+        """Use `Session.load`."""
+        self.manifest = manifest
+        self.library = library
+        self.threads = threads
+        try:
+            self._machine: Any = VirtualMachine(load_module(str(library)), cpu())
+        except (RuntimeError, OSError, AttributeError, ValueError) as error:
+            raise BuildError(f"{library} cannot be loaded: {_first_line(error)}") from error
+
+    @classmethod
+    def load(cls, library: str | Path, *, threads: int | None = None) -> Session:
+        """Load a library and its manifest, with as many threads as it was built for unless told otherwise.
+
+        Raises BuildError where the file is not a library of this package, TargetError where this CPU lacks
+        instructions that it uses.
+        """
+        path = Path(library)
+        manifest = read_manifest(path)
+        flags = host_flags()
+        missing = [flag for flag in manifest.needed_flags if flag not in flags] if flags else []
+        if missing:
+            raise TargetError(
+                f"{path} was built for {manifest.target!r}; this CPU has no {', '.join(missing)}"
+            )
+        count = manifest.threads if threads is None else threads
+        set_threads(count)
+        return cls(path.resolve(), manifest, count)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs, in the order in which `run` takes them."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs, in the order in which `run` gives them."""
+        return self.manifest.outputs
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run once. Raises UsageError where an input's number, shape or dtype is not the model's."""
+        result = self._machine["main"](*self._tensors(inputs))
+        tensors = [result] if hasattr(result, "numpy") else list(result)
+        return [np.array(value.numpy()) for value in tensors]
+
+    def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
+        """Seconds a run, `repeat` times, each the mean of `number` runs in a row."""
+        timer = self._machine.time_evaluator("main", cpu(), number=number, repeat=repeat)
+        return [float(seconds) for seconds in timer(*self._tensors(inputs)).results]
+
+    def close(self) -> None:
+        """Let go of the library."""
+        self._machine = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tensors(self, inputs: Sequence[Array]) -> list[Any]:
+        if self._machine is None:
+            raise UsageError(f"the session of {self.library} is closed")
+        check_inputs(self.inputs, inputs)
+        return [tensor(np.ascontiguousarray(value)) for value in inputs]
+
+
+def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
+    """Raise UsageError, naming the input, unless numbers, shapes and dtypes are as specified."""
+    if len(inputs) != len(specs):
+        raise UsageError(f"the model takes {len(specs)} inputs, {len(inputs)} were given")
+    for spec, value in zip(specs, inputs, strict=True):
+        if value.dtype.name != spec.dtype or value.shape != spec.shape:
+            raise UsageError(
+                f"input {spec.name!r} is {spec.dtype} {list(spec.shape)}; "
+                f"{value.dtype.name} {list(value.shape)} was given"
+            )
+
+
+def set_threads(count: int) -> None:
+    """Let TVM's thread pool, which is one a process, use `count` threads from now on."""
+    if not 1 <= count <= 1024:
+        raise UsageError(f"--threads has to be from 1 to 1024, not {count}")
+    os.environ["TVM_NUM_THREADS"] = str(count)
+    configure = tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True)
+    if configure is not None:
+        configure(1, count)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
