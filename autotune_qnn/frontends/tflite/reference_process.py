@@ -1,0 +1,196 @@
+"""The process in which TFLite's interpreter runs: `python -m autotune_qnn.frontends.tflite.reference_process`.
+
+The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in the caller's
+process. Requests come on standard input and answers go to what was standard output when the process began; each is a frame,
+that is 8 bytes of little-endian length and one `.npz` file. Anything native code prints goes to standard error.
+
+Imports only the standard library, NumPy and ai_edge_litert.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+MAX_FRAME_BYTES = 2**32
+Shapes = list[list[int]]
+
+
+def write_frame(stream: IO[bytes], arrays: dict[str, Any]) -> None:
+    """Sends named arrays (or scalars and strings, as 0-d arrays) as one frame."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    payload = buffer.getvalue()
+    stream.write(len(payload).to_bytes(8, "little") + payload)
+    stream.flush()
+
+
+def read_frame(stream: IO[bytes]) -> dict[str, np.ndarray] | None:
+    """The next frame's arrays, or None at the end of the stream (also in the middle of a frame)."""
+    header = stream.read(8)
+    if len(header) < 8:
+        return None
+    length = int.from_bytes(header, "little")
+    if length > MAX_FRAME_BYTES:
+        return None
+    payload = stream.read(length)
+    if len(payload) < length:
+        return None
+    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def with_every_tensor(content: bytes) -> tuple[bytes, list[int]]:
+    """The model with every intermediate tensor as a graph output, and the tensor index of each output.
+
+    The results stay what they were: only so can the inner tensors of the XNNPACK interpreter be read.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    subgraph = model.subgraphs[0]
+    outputs = [int(index) for index in subgraph.outputs]
+    for operator in subgraph.operators:
+        outputs += [int(index) for index in operator.outputs if int(index) not in outputs]
+    subgraph.outputs = outputs
+    model.signatureDefs = []
+    builder = flatbuffers.Builder(len(content) + 1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output()), outputs
+
+
+class _Model:
+    """An interpreter with fixed input shapes, either run on the whole batch or sample by sample."""
+
+    def __init__(self, content: bytes, mode: str, threads: int, inputs: Shapes, outputs: Shapes) -> None:
+        self._content = content
+        self._mode = mode
+        self._threads = threads
+        self._samples = 1
+        self._interpreter = self._resized(inputs)
+        if self._interpreter is None or (outputs and self._output_shapes() != outputs):
+            self._samples = inputs[0][0]
+            self._interpreter = self._resized([[1, *shape[1:]] for shape in inputs])
+        if self._interpreter is None:
+            raise RuntimeError("the interpreter cannot allocate the model with these input shapes")
+
+    def _resized(self, shapes: Shapes) -> Any:
+        """An allocated interpreter, or None where the model cannot be given these input shapes."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = {
+            "xnnpack": OpResolverType.AUTO,
+            "reference": OpResolverType.BUILTIN_REF,
+            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        }[self._mode]
+        interpreter = Interpreter(
+            model_content=self._content, num_threads=self._threads, experimental_op_resolver_type=resolver
+        )
+        details = interpreter.get_input_details()
+        changed = False
+        for detail, shape in zip(details, shapes, strict=True):
+            if [int(value) for value in detail["shape"]] != shape:
+                interpreter.resize_tensor_input(detail["index"], shape)
+                changed = True
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError:
+            if changed:
+                return None
+            raise
+        return interpreter
+
+    def _output_shapes(self) -> Shapes:
+        return [[int(value) for value in detail["shape"]] for detail in self._interpreter.get_output_details()]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs for one batch."""
+        if self._samples == 1:
+            return self._run_once(inputs)
+        parts = [self._run_once([array[i : i + 1] for array in inputs]) for i in range(self._samples)]
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+    def _set(self, inputs: Sequence[np.ndarray]) -> None:
+        for detail, array in zip(self._interpreter.get_input_details(), inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], array)
+
+    def _run_once(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self._set(inputs)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
+
+    def time(self, inputs: Sequence[np.ndarray], number: int, repeat: int) -> list[float]:
+        """Mean seconds a batch over `number` invocations, `repeat` times."""
+        self._set([array[:1] for array in inputs] if self._samples > 1 else inputs)
+        invoke = self._interpreter.invoke
+        invoke()
+        seconds = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            for _ in range(number * self._samples):
+                invoke()
+            seconds.append((time.perf_counter() - start) / number)
+        return seconds
+
+
+def _answer(model: _Model, indices: list[int], request: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Carries out one request."""
+    inputs = [request[f"input_{i}"] for i in range(sum(name.startswith("input_") for name in request))]
+    if str(request["command"]) == "time":
+        return {"seconds": np.array(model.time(inputs, int(request["number"]), int(request["repeat"])))}
+    outputs = model.run(inputs)
+    answer: dict[str, Any] = {f"output_{i}": array for i, array in enumerate(outputs)}
+    answer["indices"] = np.array(indices, dtype="int64")
+    return answer
+
+
+def serve(arguments: argparse.Namespace, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Loads the model, says so, and answers requests until the stream ends."""
+    try:
+        content = Path(arguments.model).read_bytes()
+        indices: list[int] = []
+        outputs: Shapes = json.loads(arguments.output_shapes)
+        if arguments.every_tensor:
+            content, indices = with_every_tensor(content)
+            outputs = []
+        model = _Model(content, arguments.mode, arguments.threads, json.loads(arguments.input_shapes), outputs)
+    except (OSError, RuntimeError, ValueError) as error:
+        write_frame(answers, {"error": f"the TFLite interpreter refused the model: {error}"})
+        return
+    write_frame(answers, {"ready": True})
+    while (request := read_frame(requests)) is not None:
+        try:
+            write_frame(answers, _answer(model, indices, request))
+        except (RuntimeError, ValueError, KeyError) as error:
+            write_frame(answers, {"error": f"the TFLite interpreter failed: {error}"})
+
+
+def main() -> None:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(description="TFLite's interpreter behind a pipe (internal)")
+    parser.add_argument("model")
+    parser.add_argument("--mode", choices=("xnnpack", "reference", "builtin"), required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--input-shapes", required=True)
+    parser.add_argument("--output-shapes", default="[]")
+    parser.add_argument("--every-tensor", action="store_true")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        serve(arguments, sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
