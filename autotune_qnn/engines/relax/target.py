@@ -17,6 +17,7 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
+from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.errors import TargetError
 from autotune_qnn.host import HOST_FLAG_OF_FEATURE, host_flags
 
@@ -24,16 +25,6 @@ _OPTIONS = ("device", "keys", "mattr", "mcpu", "model", "mtriple", "num-cores")
 _LONGEST = 4096
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,128}\Z")
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
-
-
-class Isa(enum.StrEnum):
-    """The instruction sets that kernels are written for, the most capable first."""
-
-    AVX512_VNNI = "avx512_vnni"
-    AVX512BW = "avx512bw"
-    AVX_VNNI = "avx_vnni"
-    AVX2 = "avx2"
-    GENERIC = "generic"
 
 
 _NEEDED = {

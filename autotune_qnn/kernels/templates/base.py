@@ -110,7 +110,9 @@ class ConfigSpace:
             valid = list(self.enumerate())
             if valid:
                 return rng.choice(valid)
-        raise ScheduleRejected(f"no valid configuration among {len(self)} of {[knob.name for knob in self.knobs]}")
+        raise ScheduleRejected(
+            f"no valid configuration among {len(self)} of {[knob.name for knob in self.knobs]}"
+        )
 
     def neighbours(self, config: Config) -> list[Config]:
         """Every valid configuration that differs from `config` in one knob, by one place in its values."""

@@ -1,0 +1,56 @@
+"""The instruction sets that kernels are written for, and what a kernel needs to know of each."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Isa(enum.StrEnum):
+    """The instruction sets that kernels are written for, the most capable first."""
+
+    AVX512_VNNI = "avx512_vnni"
+    AVX512BW = "avx512bw"
+    AVX_VNNI = "avx_vnni"
+    AVX2 = "avx2"
+    GENERIC = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class DotShape:
+    """How one dot-product step of an instruction set reads its operands.
+
+    A step multiplies four consecutive bytes of data with the weights of `lanes` output channels. Packed
+    weights have the inner shape [pair_count, lanes, pair_size] and hold, at [p, lane, q], the weight of data
+    byte p + pair_count * q.
+
+    Attributes:
+        lanes: output channels (int32 accumulators) of one vector register.
+        registers: vector registers of the architecture.
+        pair_count, pair_size: see above; their product is 4.
+        weight_dtype: dtype of packed weights: int8, or int16 where the multiply works on 16-bit pairs.
+        intrinsic: name of the registered tensor intrinsic, empty where plain loops do the work.
+        depthwise_intrinsic: the same for the depthwise dot product.
+    """
+
+    lanes: int
+    registers: int
+    pair_count: int
+    pair_size: int
+    weight_dtype: str
+    intrinsic: str
+    depthwise_intrinsic: str
+
+
+_SHAPES = {
+    Isa.AVX512_VNNI: DotShape(16, 32, 1, 4, "int8", "aq_dot_16x4_vnni", "aq_depthwise_16x4_vnni"),
+    Isa.AVX_VNNI: DotShape(8, 16, 1, 4, "int8", "aq_dot_8x4_vnni", "aq_depthwise_8x4_vnni"),
+    Isa.AVX512BW: DotShape(16, 32, 2, 2, "int16", "aq_dot_16x4_maddwd", ""),
+    Isa.AVX2: DotShape(8, 16, 2, 2, "int16", "aq_dot_8x4_maddwd", ""),
+    Isa.GENERIC: DotShape(16, 16, 4, 1, "int16", "", ""),
+}
+
+
+def dot_shape(isa: Isa) -> DotShape:
+    """The dot-product step that kernels for this instruction set are built from."""
+    return _SHAPES[isa]

@@ -1,0 +1,67 @@
+"""The passes from a scheduled PrimFunc to LLVM: TVM's own for a CPU, and `stack_accumulators`.
+
+Passes that only other devices need are left out, which also halves the time of a build.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm import s_tir, tirx
+from tvm.tirx import compilation_pipeline
+
+from autotune_qnn.transforms.stack_accumulators import stack_accumulators
+
+PIPELINE = "autotune_qnn"
+"""The name under which `tvm.compile(..., tir_pipeline=...)` finds these passes."""
+
+
+def _lowering_passes() -> list[Any]:
+    return [
+        s_tir.transform.CanonicalizeLoop(),
+        s_tir.transform.LowerInitBlock(),
+        s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
+        s_tir.transform.ConvertBlocksToOpaque(),
+        s_tir.transform.CompactBufferAllocation(),
+        s_tir.transform.LowerMatchBuffer(),
+        s_tir.transform.StmtSimplify(),
+        s_tir.transform.AnnotateIrregularLoop(),
+        s_tir.transform.LowerOpaqueBlock(),
+        tirx.transform.FlattenBuffer(),
+        tirx.transform.NarrowDataType(32),
+        s_tir.transform.LoopPartition(),
+        tirx.transform.VectorizeLoop(True),
+        tirx.transform.StorageRewrite(),
+        s_tir.transform.HoistIfThenElse(),
+        tirx.transform.UnrollLoop(),
+        s_tir.transform.RenormalizeSplitPattern(),
+        tirx.transform.StmtSimplify(),
+        tirx.transform.RemoveNoOp(),
+        s_tir.transform.RewriteUnsafeSelect(),
+        tirx.transform.CommonSubexprElim(),
+        tirx.transform.VerifyMemory(),
+        tirx.transform.AnnotateEntryFunc(),
+        tirx.transform.SplitHostDevice(),
+        tirx.transform.MakePackedAPI(),
+        stack_accumulators,
+    ]
+
+
+def _pipeline() -> tuple[Any, Any, Any]:
+    @tvm.transform.module_pass(opt_level=0, name="autotune_qnn.LowerToLLVM")
+    def lower(mod: Any, _context: Any) -> Any:
+        return tvm.ir.transform.Sequential(_lowering_passes())(mod)
+
+    return lower, s_tir.pipeline.finalize_host_passes, s_tir.pipeline.finalize_device_passes
+
+
+def register() -> str:
+    """Make the pipeline known to TVM under `PIPELINE`; idempotent. Returns that name."""
+    compilation_pipeline.PIPELINE_MAP[PIPELINE] = _pipeline
+    return PIPELINE
+
+
+def compile_kernel(mod: Any, target: Any) -> Any:
+    """Compile an IRModule of scheduled PrimFuncs for a `tvm.target.Target` into a `tvm.runtime.Module`."""
+    return tvm.tirx.build(mod, target=target, pipeline=register())
