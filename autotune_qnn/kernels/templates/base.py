@@ -18,7 +18,7 @@ _SAMPLE_ATTEMPTS = 2000
 _ENUMERATION_LIMIT = 1 << 16
 
 
-class ScheduleRejected(Exception):
+class ScheduleRejected(Exception):  # noqa: N818 - it names an event of the search, not an error
     """A template cannot apply a configuration to this workload; the tuner skips it. Not a user's error."""
 
 
@@ -127,7 +127,9 @@ class ConfigSpace:
         return found
 
     def mutate(self, config: Config, rng: random.Random, probability: float = 0.3) -> Config:
-        """A valid configuration with some knobs drawn anew (at least one tried); `config` itself if none is valid."""
+        """A valid configuration with some knobs drawn anew (at least one tried); `config` itself if none is
+        valid.
+        """
         for _ in range(32):
             forced = rng.randrange(len(self.knobs)) if self.knobs else -1
             values = tuple(
