@@ -157,8 +157,8 @@ class LogStore:
         ):
             if here != there:
                 raise LogStoreError(
-                    f"the log {self.path} belongs to another {name}: {there!r:.200}, and this run has
-                    {here!r:.200}; " "choose another folder with --log-dir"
+                    f"the log {self.path} belongs to another {name}: {there!r:.200}, "
+                    f"and this run has {here!r:.200}; choose another folder with --log-dir"
                 )
 
     def _add(self, record: TrialRecord) -> None:
