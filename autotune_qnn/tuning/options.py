@@ -1,0 +1,67 @@
+"""What a user may choose about a tuning run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from autotune_qnn.errors import UsageError
+from autotune_qnn.logs import TunerName
+
+
+class TunerChoice(StrEnum):
+    """The value of --tuner."""
+
+    AUTOTVM = "autotvm"
+    AUTOSCHEDULER = "autoscheduler"
+    BOTH = "both"
+
+    @property
+    def names(self) -> tuple[TunerName, ...]:
+        """The searches that it stands for, in the order in which they start."""
+        if self is TunerChoice.BOTH:
+            return (TunerName.AUTOTVM, TunerName.AUTOSCHEDULER)
+        return (TunerName(self.value),)
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """Budgets and measurement settings of one run. Raises UsageError for values that make no sense.
+
+    `trials` is the budget of all tasks together and `trials_per_task` of each; trials that the log already
+    holds count towards both. `early_stopping` ends a task after so many trials without a better one. `timeout`
+    is in seconds, for each build and for each measurement. A measurement runs the kernel `number` times a
+    repeat, or more often until a repeat lasts `min_repeat_ms`, `repeat` times; the minimum over the repeats is
+    what counts. Candidates three times slower than the task's best are measured with three repeats.
+    """
+
+    tuner: TunerChoice = TunerChoice.BOTH
+    trials: int = 1000
+    trials_per_task: int | None = None
+    early_stopping: int | None = None
+    timeout: float = 20.0
+    number: int = 1
+    repeat: int = 30
+    min_repeat_ms: float = 1.0
+    threads: int = 1
+    seed: int = 0
+    batch: int = 12
+
+    def __post_init__(self) -> None:
+        for name, value, low in (
+            ("--trials", self.trials, 0),
+            ("--trials-per-task", self.trials_per_task, 1),
+            ("--early-stopping", self.early_stopping, 1),
+            ("--number", self.number, 1),
+            ("--repeat", self.repeat, 1),
+            ("--threads", self.threads, 1),
+            ("--seed", self.seed, 0),
+            ("batch", self.batch, 1),
+        ):
+            if value is not None and not low <= value < 1 << 31:
+                raise UsageError(f"{name} is {value}; it must be at least {low}")
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise UsageError(f"--timeout is {self.timeout}; it must be a positive number of seconds")
+        if not (math.isfinite(self.min_repeat_ms) and self.min_repeat_ms >= 0):
+            raise UsageError(f"--min-repeat-ms is {self.min_repeat_ms}; it must be 0 or more milliseconds")

@@ -1,0 +1,146 @@
+"""The parent's side of a worker process: start, ask with a deadline, kill, start again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune_qnn.tuning.worker import read_message, summary_of, write_message
+
+_START_TIMEOUT = 180.0
+_STDERR_TAIL = 4000
+
+
+class WorkerTimeout(Exception):  # noqa: N818 - an outcome of a trial
+    """The worker did not answer in time; it has been killed and starts afresh with the next request."""
+
+
+class WorkerCrash(Exception):  # noqa: N818 - an outcome of a trial
+    """The worker died; it starts afresh with the next request. The message says of what."""
+
+
+class WorkerFailure(Exception):  # noqa: N818 - an outcome of a trial
+    """The worker answered with an error of the request itself."""
+
+
+class WorkerProcess:
+    """One worker of a role of `tuning.worker`, restarted whenever it dies. Used from one thread at a time."""
+
+    def __init__(
+        self, role: str, stderr: Path, environment: Mapping[str, str] | None = None, *, niceness: int = 0
+    ) -> None:
+        """`stderr` is a file that takes what the worker prints; `environment` adds to this process's own."""
+        self._role = role
+        self._stderr = stderr
+        self._environment = dict(environment or {})
+        self._niceness = niceness
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def call(self, request: Any, timeout: float) -> Any:
+        """Send a request and return its answer within `timeout` seconds.
+
+        Raises WorkerTimeout, WorkerCrash, or WorkerFailure.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            write_message(self._writer, request)
+        except OSError:
+            raise WorkerCrash(self._autopsy()) from None
+        kind, value = self._receive(timeout)
+        if kind == "error":
+            raise WorkerFailure(value)
+        return value
+
+    def _start(self) -> None:
+        child_read, self_write = os.pipe()
+        self_read, child_write = os.pipe()
+        with self._lock:
+            if self._closed:
+                raise WorkerCrash("the run is over")
+            with self._stderr.open("wb") as stderr:
+                self._process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "autotune_qnn.tuning.worker", self._role),
+                        *(str(child_read), str(child_write), str(self._niceness)),
+                    ],
+                    env={**os.environ, **self._environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=stderr,
+                    stderr=stderr,
+                    pass_fds=(child_read, child_write),
+                    start_new_session=True,
+                )
+        os.close(child_read)
+        os.close(child_write)
+        self._reader = os.fdopen(self_read, "rb", buffering=0)
+        self._writer = os.fdopen(self_write, "wb")
+        self._receive(_START_TIMEOUT)
+
+    def _receive(self, timeout: float) -> tuple[str, Any]:
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.stop()
+                raise WorkerTimeout(f"no answer within {timeout:g} s")
+            ready, _, _ = select.select([self._reader], [], [], left)
+            if ready:
+                break
+        try:
+            kind, value = read_message(self._reader)
+        except (EOFError, OSError):
+            raise WorkerCrash(self._autopsy()) from None
+        return kind, value
+
+    def _autopsy(self) -> str:
+        """Why the worker died: its signal or exit status, and the end of what it printed."""
+        process = self._process
+        self.stop()
+        if process is None or process.returncode is None:
+            return "the worker ended"
+        code = process.returncode
+        reason = f"exit status {code}"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                reason = signal.Signals(-code).name
+        with contextlib.suppress(OSError):
+            tail = self._stderr.read_bytes()[-_STDERR_TAIL:].decode(errors="replace")
+            text = summary_of(tail)
+            return f"the worker died of {reason}: {text}" if text else f"the worker died of {reason}"
+        return f"the worker died of {reason}"
+
+    def stop(self) -> None:
+        """End the process, if there is one, with everything that it started; the next call starts another."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        try:
+            process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self._reader.close()
+
+    def close(self) -> None:
+        """End the process for good. May be called from another thread while a call waits."""
+        with self._lock:
+            self._closed = True
+            process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)

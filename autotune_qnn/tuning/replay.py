@@ -1,0 +1,112 @@
+"""Traces: from a schedule to plain JSON, and from a log's JSON back to a schedule.
+
+A log may come from anywhere, so a trace is checked before TVM sees it: only schedule primitives, and no
+annotation that would import foreign code into the kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import tvm
+from tvm.s_tir.schedule import Trace
+from tvm.tirx import FloatImm, IntImm
+
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.logs import TrialRecord
+
+TVM_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+"""What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
+
+_MAX_INSTRUCTIONS = 20_000
+_ANNOTATIONS = frozenset({"Annotate", "Unannotate"})
+_FORBIDDEN = ("import", "debug")
+
+
+def to_jsonable(value: Any) -> Any:
+    """A trace's JSON with TVM's integers and containers turned into Python's."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, IntImm):
+        return int(value.value)
+    if isinstance(value, FloatImm):
+        return float(value.value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    if hasattr(value, "items"):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if hasattr(value, "__iter__"):
+        return [to_jsonable(item) for item in value]
+    raise TypeError(f"a trace holds a {type(value).__name__}, which JSON cannot")
+
+
+def trace_json(schedule: Any) -> list[Any]:
+    """The trace of a schedule as plain lists, ready for a record."""
+    trace: list[Any] = to_jsonable(schedule.trace.as_json())
+    return trace
+
+
+def new_schedule(mod: Any, seed: int = 1) -> Any:
+    """A traced schedule of an IRModule with the cheap settings of a search."""
+    return tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+
+
+def replay(record: TrialRecord, task_mod: Any) -> Any:
+    """The schedule that a record describes, on the unscheduled module of its task.
+
+    Raises LogStoreError when the record has no trace, holds what no trace of ours would, or does not apply.
+    """
+    where = f"the record of trial {record.trial} for task {record.task_name!r:.120}"
+    if record.trace is None:
+        raise LogStoreError(f"{where} has no trace")
+    _check(record.trace, where)
+    schedule = new_schedule(task_mod)
+    try:
+        Trace.apply_json_to_schedule(record.trace, schedule)
+        parameters = [(tuple(map(str, b.shape)), str(b.dtype)) for b in _buffers(task_mod)]
+        scheduled = [(tuple(map(str, b.shape)), str(b.dtype)) for b in _buffers(schedule.mod)]
+    except TVM_ERRORS as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[0][:200] if lines else type(error).__name__
+        raise LogStoreError(f"{where} does not apply to its workload: {reason}") from None
+    if parameters != scheduled:
+        raise LogStoreError(f"{where} changes the kernel's signature")
+    return schedule
+
+
+def _buffers(mod: Any) -> list[Any]:
+    function = mod["main"]
+    return [function.buffer_map[parameter] for parameter in function.params]
+
+
+def _check(trace: list[Any], where: str) -> None:
+    if len(trace) != 2 or not all(isinstance(part, list) for part in trace):
+        raise LogStoreError(f"{where} holds no trace of two lists")
+    if len(trace[0]) > _MAX_INSTRUCTIONS:
+        raise LogStoreError(f"{where} has {len(trace[0])} instructions; at most {_MAX_INSTRUCTIONS} are read")
+    for instruction in trace[0]:
+        if not isinstance(instruction, list) or not instruction or not isinstance(instruction[0], str):
+            raise LogStoreError(f"{where} holds an instruction without a name")
+        if instruction[0] in _ANNOTATIONS and any(word in str(instruction) for word in _FORBIDDEN):
+            raise LogStoreError(f"{where} annotates a loop with something that tuning never writes")
+    _check_numbers(trace, where)
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Integers must fit 64 bits, which is all that TVM reads."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, int) and abs(item) >= 1 << 62:
+            raise LogStoreError(f"{where} holds a number of more than 62 bits")
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise LogStoreError(f"{where} holds a number that is not finite")
