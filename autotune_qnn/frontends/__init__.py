@@ -24,12 +24,15 @@ _AVAILABLE = {"tflite": "autotune_qnn.frontends.tflite.frontend"}
 def get_frontend(name: str) -> Frontend:
     """The frontend called `name`.
 
-    UsageError where there is none of that name (yet), MissingDependencyError where its packages are not installed.
+    UsageError where there is none of that name (yet), MissingDependencyError where its packages are not
+    installed.
     """
     if name not in FRONTENDS:
         raise UsageError(f"unknown frontend {name!r}; choose one of {', '.join(sorted(_AVAILABLE))}")
     if name not in _AVAILABLE:
-        raise UsageError(f"the frontend {name} is not available yet; choose one of {', '.join(sorted(_AVAILABLE))}")
+        raise UsageError(
+            f"the frontend {name} is not available yet; choose one of {', '.join(sorted(_AVAILABLE))}"
+        )
     try:
         module = importlib.import_module(_AVAILABLE[name])
     except ModuleNotFoundError as error:

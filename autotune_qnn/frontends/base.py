@@ -1,4 +1,6 @@
-"""What every frontend gives the rest of the project: a module in the QNN dialect and a runner of the source framework."""
+"""What every frontend gives the rest of the project: a module in the QNN dialect and a runner of the source
+framework.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A graph input or output. `scale` and `zero_point` are None where the elements are not quantized per tensor."""
+    """A graph input or output. `scale` and `zero_point` are None where the elements are not quantized per
+    tensor.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -29,7 +33,9 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a model is imported: whose arithmetic its operators follow, and the batch size that is fixed into it."""
+    """How a model is imported: whose arithmetic its operators follow, and the batch size that is fixed into
+    it.
+    """
 
     arithmetic: Arithmetic = Arithmetic.XNNPACK
     batch: int = 1
@@ -39,9 +45,10 @@ class ImportOptions:
 class ImportedModel:
     """A model in the QNN dialect.
 
-    `mod` has the function "main": its parameters are the model's inputs, in the model's order and by their names; it
-    returns one tensor, or a tuple where the model has several outputs. `source` is the file that was read (for an archive:
-    the extracted member), `sha256` its hash. `operators` counts the source framework's operators by name.
+    `mod` has the function "main": its parameters are the model's inputs, in the model's order and by their
+    names; it returns one tensor, or a tuple where the model has several outputs. `source` is the file that
+    was read (for an archive: the extracted member), `sha256` its hash. `operators` counts the source
+    framework's operators by name.
     """
 
     name: str

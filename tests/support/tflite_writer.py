@@ -20,8 +20,9 @@ _TYPES = {
 }
 # Operator versions that admit int8 where the first version does not.
 _VERSIONS = {
-    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "TRANSPOSE_CONV": 3, "ADD": 2, "SUB": 2, "MUL": 2,
-    "MEAN": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "SOFTMAX": 2, "LOGISTIC": 2, "TANH": 2, "LEAKY_RELU": 2,
+    "CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "TRANSPOSE_CONV": 3, "ADD": 2, "SUB": 2,
+    "MUL": 2, "MEAN": 2, "AVERAGE_POOL_2D": 2, "MAX_POOL_2D": 2, "SOFTMAX": 2, "LOGISTIC": 2, "TANH": 2,
+    "LEAKY_RELU": 2,
     "RELU": 2, "RELU6": 2, "QUANTIZE": 2, "DEQUANTIZE": 2, "CONCATENATION": 2, "RESIZE_BILINEAR": 3,
     "RESIZE_NEAREST_NEIGHBOR": 3, "PAD": 2, "PADV2": 2, "SPLIT": 2, "STRIDED_SLICE": 2, "SLICE": 2, "PACK": 2,
     "UNPACK": 2, "TRANSPOSE": 2, "MAXIMUM": 2, "MINIMUM": 2, "ARG_MAX": 2,

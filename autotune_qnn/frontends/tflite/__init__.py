@@ -1,1 +1,3 @@
-"""TensorFlow Lite models: `.tflite` files into the QNN dialect, and TFLite's own interpreter as the reference."""
+"""TensorFlow Lite models: `.tflite` files into the QNN dialect, and TFLite's own interpreter as the
+reference.
+"""

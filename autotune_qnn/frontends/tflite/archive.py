@@ -1,7 +1,8 @@
-"""Finds the one `.tflite` file in what `--model` names: the file itself, or a `.tgz`, `.tar.gz`, `.tar` or `.zip` around it.
+"""Finds the one `.tflite` file in what `--model` names: the file itself, or a `.tgz`, `.tar.gz`, `.tar` or
+`.zip` around it.
 
-Only that one member is ever written, under its bare file name, into a folder named by its hash: no path of the archive
-reaches the file system, links and devices are refused, and no member is read past a fixed size.
+Only that one member is ever written, under its bare file name, into a folder named by its hash: no path of
+the archive reaches the file system, links and devices are refused, and no member is read past a fixed size.
 """
 
 from __future__ import annotations
@@ -25,12 +26,22 @@ MAX_MODEL_BYTES = 2**31 - 1
 MAX_ARCHIVE_BYTES = 4 * 2**30
 _TAR_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".tar.bz2", ".tar.xz")
 _CHUNK = 1 << 20
-_ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
-                   NotImplementedError, ValueError)  # fmt: skip
+_ARCHIVE_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 def cache_folder() -> Path:
-    """The project's cache: `$XDG_CACHE_HOME/autotune_qnn`, by default `~/.cache/autotune_qnn`. It need not exist yet."""
+    """The project's cache: `$XDG_CACHE_HOME/autotune_qnn`, by default `~/.cache/autotune_qnn`. It need not
+    exist yet.
+    """
     configured = os.environ.get("XDG_CACHE_HOME", "")
     root = Path(configured) if os.path.isabs(configured) else Path.home() / ".cache"
     return root / "autotune_qnn"

@@ -25,7 +25,8 @@ ABSENT = -1
 class Quantization:
     """Affine quantization: real = scale * (q - zero_point).
 
-    `scale` float32 [1] or [C]; `zero_point` int64 of the same length; `axis` the tensor's channel axis (per-channel only).
+    `scale` float32 [1] or [C]; `zero_point` int64 of the same length; `axis` the tensor's channel axis (per-
+    channel only).
     """
 
     scale: np.ndarray
@@ -40,7 +41,9 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """One tensor of the model. `signature` holds -1 for dimensions that the model leaves open; `data` only for constants."""
+    """One tensor of the model. `signature` holds -1 for dimensions that the model leaves open; `data` only
+    for constants.
+    """
 
     index: int
     name: str
@@ -58,7 +61,9 @@ class GraphTensor:
 
 @dataclass(frozen=True, slots=True)
 class GraphOperator:
-    """One operator: its TFLite name (`CONV_2D`), tensor indices (-1: absent), and its options (None: it has none)."""
+    """One operator: its TFLite name (`CONV_2D`), tensor indices (-1: absent), and its options (None: it has
+    none).
+    """
 
     index: int
     name: str
@@ -69,7 +74,9 @@ class GraphOperator:
     def option(self, kind: type[OptionsT]) -> OptionsT:
         """The operator's options, which must be of `kind`; ModelError where the file leaves them out."""
         if not isinstance(self.options, kind):
-            raise ModelError(f"operator {self.index} ({self.name}) has no {kind.__name__}: the file is damaged")
+            raise ModelError(
+                f"operator {self.index} ({self.name}) has no {kind.__name__}: the file is damaged"
+            )
         return self.options
 
 

@@ -1,6 +1,7 @@
 """Operator options of the TFLite schema as frozen dataclasses.
 
-`read_options` turns the flatbuffer table of one operator into one of these. Enumerations keep the schema's numbers.
+`read_options` turns the flatbuffer table of one operator into one of these. Enumerations keep the schema's
+numbers.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ class StridedSliceOptions(Options):
 
 
 def _vector(array: Any) -> tuple[int, ...]:
-    """The first entries of a flatbuffer vector (more than any rank); flatbuffers gives the number 0 for none."""
+    """The first entries of a flatbuffer vector (more than any rank), () for none."""
     return () if isinstance(array, int) else tuple(int(value) for value in array[:16])
 
 
@@ -197,7 +198,9 @@ def _activation(table: Any) -> ActivationOptions:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How one operator's options are read; `default` stands in where the file has none (None: there must be some)."""
+    """How one operator's options are read; `default` stands in where the file has none (None: there must be
+    some).
+    """
 
     table: str
     read: Callable[[Any], Options]
@@ -225,8 +228,12 @@ _RULES: dict[str, _Rule] = {
     "LEAKY_RELU": _Rule("LeakyReluOptions", lambda t: AlphaOptions(t.Alpha())),
     "SOFTMAX": _Rule("SoftmaxOptions", lambda t: AlphaOptions(t.Beta())),
     "MEAN": _Rule("ReducerOptions", lambda t: ReduceOptions(bool(t.KeepDims())), ReduceOptions(False)),
-    "RESHAPE": _Rule("ReshapeOptions", lambda t: ReshapeOptions(_vector(t.NewShapeAsNumpy())), ReshapeOptions(())),
-    "SQUEEZE": _Rule("SqueezeOptions", lambda t: ReshapeOptions(_vector(t.SqueezeDimsAsNumpy())), ReshapeOptions(())),
+    "RESHAPE": _Rule(
+        "ReshapeOptions", lambda t: ReshapeOptions(_vector(t.NewShapeAsNumpy())), ReshapeOptions(())
+    ),
+    "SQUEEZE": _Rule(
+        "SqueezeOptions", lambda t: ReshapeOptions(_vector(t.SqueezeDimsAsNumpy())), ReshapeOptions(())
+    ),
     "RESIZE_BILINEAR": _Rule("ResizeBilinearOptions", _resize, ResizeOptions(False, False)),
     "RESIZE_NEAREST_NEIGHBOR": _Rule("ResizeNearestNeighborOptions", _resize, ResizeOptions(False, False)),
     "STRIDED_SLICE": _Rule("StridedSliceOptions", _strided_slice, StridedSliceOptions(0, 0, 0, 0, 0, False)),
@@ -234,7 +241,8 @@ _RULES: dict[str, _Rule] = {
 
 
 def read_options(name: str, table: Any) -> Options | None:
-    """The options of the flatbuffer operator `table`, whose TFLite name is `name`; None for operators without options.
+    """The options of the flatbuffer operator `table`, whose TFLite name is `name`; None for operators without
+    options.
 
     ModelError where the options are missing, of another operator, or hold an unknown enumeration value.
     """
@@ -248,7 +256,9 @@ def read_options(name: str, table: Any) -> Options | None:
             raise ModelError(f"operator {name} comes without its {rule.table}: the file is damaged")
         return rule.default
     if kind != getattr(tflite.BuiltinOptions, rule.table):
-        raise ModelError(f"operator {name} has options of kind {kind}, expected {rule.table}: the file is damaged")
+        raise ModelError(
+            f"operator {name} has options of kind {kind}, expected {rule.table}: the file is damaged"
+        )
     options = getattr(tflite, rule.table)()
     options.Init(union.Bytes, union.Pos)
     try:

@@ -28,7 +28,8 @@ _PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 class TfliteReference:
     """Runs one model with the interpreter that `arithmetic` names.
 
-    `every_tensor` makes `run_every_tensor` available and leaves `run` as it was. The process starts on construction.
+    `every_tensor` makes `run_every_tensor` available and leaves `run` as it was. The process starts on
+    construction.
     """
 
     def __init__(
@@ -45,20 +46,31 @@ class TfliteReference:
             raise UsageError(f"the reference cannot run on {threads} threads")
         if importlib.util.find_spec("ai_edge_litert") is None:
             raise MissingDependencyError(
-                "the TFLite reference needs the package ai-edge-litert; run: pip install 'autotune_qnn[tflite]'"
+                "the TFLite reference needs ai-edge-litert; run: pip install 'autotune_qnn[tflite]'"
             )
         self._source = source
         self._inputs = tuple(inputs)
         self._outputs = tuple(outputs)
-        self._errors = tempfile.TemporaryFile()
-        command = [sys.executable, "-m", _PROCESS, str(source), "--mode", arithmetic.value, "--threads", str(threads)]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        command = [
+            sys.executable,
+            "-m",
+            _PROCESS,
+            str(source),
+            "--mode",
+            arithmetic.value,
+            "--threads",
+            str(threads),
+        ]
         command += ["--input-shapes", json.dumps([list(info.shape) for info in inputs])]
         command += ["--output-shapes", json.dumps([list(info.shape) for info in outputs])]
         if every_tensor:
             command.append("--every-tensor")
         environment = dict(os.environ)
         path = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE_ROOT), path] if path else [str(_PACKAGE_ROOT)])
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(_PACKAGE_ROOT), path] if path else [str(_PACKAGE_ROOT)]
+        )
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment
         )

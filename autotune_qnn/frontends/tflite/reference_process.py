@@ -1,8 +1,10 @@
-"""The process in which TFLite's interpreter runs: `python -m autotune_qnn.frontends.tflite.reference_process`.
+"""The process in which TFLite's interpreter runs: `python -m
+autotune_qnn.frontends.tflite.reference_process`.
 
-The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in the caller's
-process. Requests come on standard input and answers go to what was standard output when the process began; each is a frame,
-that is 8 bytes of little-endian length and one `.npz` file. Anything native code prints goes to standard error.
+The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in
+the caller's process. Requests come on standard input and answers go to what was standard output when the
+process began; each is a frame, that is 8 bytes of little-endian length and one `.npz` file. Anything native
+code prints goes to standard error.
 
 Imports only the standard library, NumPy and ai_edge_litert.
 """
@@ -112,7 +114,9 @@ class _Model:
         return interpreter
 
     def _output_shapes(self) -> Shapes:
-        return [[int(value) for value in detail["shape"]] for detail in self._interpreter.get_output_details()]
+        return [
+            [int(value) for value in detail["shape"]] for detail in self._interpreter.get_output_details()
+        ]
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs for one batch."""
@@ -128,7 +132,9 @@ class _Model:
     def _run_once(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         self._set(inputs)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
+        return [
+            self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()
+        ]
 
     def time(self, inputs: Sequence[np.ndarray], number: int, repeat: int) -> list[float]:
         """Mean seconds a batch over `number` invocations, `repeat` times."""
@@ -164,7 +170,9 @@ def serve(arguments: argparse.Namespace, requests: IO[bytes], answers: IO[bytes]
         if arguments.every_tensor:
             content, indices = with_every_tensor(content)
             outputs = []
-        model = _Model(content, arguments.mode, arguments.threads, json.loads(arguments.input_shapes), outputs)
+        model = _Model(
+            content, arguments.mode, arguments.threads, json.loads(arguments.input_shapes), outputs
+        )
     except (OSError, RuntimeError, ValueError) as error:
         write_frame(answers, {"error": f"the TFLite interpreter refused the model: {error}"})
         return

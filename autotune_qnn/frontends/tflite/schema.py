@@ -1,7 +1,8 @@
 """Reads a `.tflite` file into a `Graph`, trusting nothing in it.
 
-Every index, length and shape is checked against the file before it is used, so that a damaged or hostile file ends in a
-ModelError of one line. Constant data stay views of the file's bytes: nothing the file claims makes the reader allocate.
+Every index, length and shape is checked against the file before it is used, so that a damaged or hostile file
+ends in a ModelError of one line. Constant data stay views of the file's bytes: nothing the file claims makes
+the reader allocate.
 """
 
 from __future__ import annotations
@@ -39,7 +40,15 @@ _DTYPES = {
     tflite.TensorType.UINT64: "uint64",
     tflite.TensorType.UINT16: "uint16",
 }
-_READ_ERRORS = (struct.error, IndexError, ValueError, TypeError, OverflowError, UnicodeDecodeError, AttributeError)
+_READ_ERRORS = (
+    struct.error,
+    IndexError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnicodeDecodeError,
+    AttributeError,
+)
 
 
 def read_model_bytes(path: Path) -> bytes:
@@ -49,7 +58,9 @@ def read_model_bytes(path: Path) -> bytes:
             raise ModelError(f"no model file at {path}")
         size = path.stat().st_size
         if size > MAX_MODEL_BYTES:
-            raise ModelError(f"{path} has {size} bytes; a .tflite file cannot have more than {MAX_MODEL_BYTES}")
+            raise ModelError(
+                f"{path} has {size} bytes; a .tflite file cannot have more than {MAX_MODEL_BYTES}"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
@@ -61,13 +72,17 @@ def read_model_bytes(path: Path) -> bytes:
 
 
 def read_graph(content: bytes, path: Path) -> Graph:
-    """The checked main graph of the model `content` (as `read_model_bytes` gives it); `path` names it in messages."""
+    """The checked main graph of the model `content` (as `read_model_bytes` gives it); `path` names it in
+    messages.
+    """
     try:
         return _Reader(content, path).graph()
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except _READ_ERRORS as error:
-        raise ModelError(f"{path} is damaged or truncated: its tables point outside the file ({error})") from error
+        raise ModelError(
+            f"{path} is damaged or truncated: its tables point outside the file ({error})"
+        ) from error
 
 
 class _Reader:
@@ -87,7 +102,9 @@ class _Reader:
         if self._count(model.SubgraphsLength(), "subgraphs") < 1:
             raise ModelError("the model has no subgraph")
         subgraph = model.Subgraphs(0)
-        names = [self._code_name(i) for i in range(self._count(model.OperatorCodesLength(), "operator codes"))]
+        names = [
+            self._code_name(i) for i in range(self._count(model.OperatorCodesLength(), "operator codes"))
+        ]
         tensors = tuple(
             self._tensor(index, subgraph.Tensors(index))
             for index in range(self._count(subgraph.TensorsLength(), "tensors"))
@@ -142,7 +159,9 @@ class _Reader:
     def _data(self, buffer_index: int, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
         """The constant data of a tensor as a read-only view, or None."""
         if buffer_index >= self._model.BuffersLength():
-            raise ModelError(f"tensor {name} points to buffer {buffer_index}, but there are {self._model.BuffersLength()}")
+            raise ModelError(
+                f"tensor {name} points to buffer {buffer_index}, but there are {self._model.BuffersLength()}"
+            )
         if buffer_index == 0:
             return None
         buffer = self._model.Buffers(buffer_index)
@@ -155,7 +174,9 @@ class _Reader:
             raise ModelError(f"tensor {name} has constant data of the unsupported type {dtype[4:]}")
         expected = math.prod(shape) * np.dtype(dtype).itemsize
         if raw.size != expected:
-            raise ModelError(f"tensor {name} of shape {shape}, {dtype}, needs {expected} bytes; its buffer has {raw.size}")
+            raise ModelError(
+                f"tensor {name} of shape {shape}, {dtype}, needs {expected} bytes; its buffer has {raw.size}"
+            )
         return np.asarray(raw.view(np.dtype(dtype).newbyteorder("<")).reshape(shape))
 
     def _quantization(self, table: Any, name: str, shape: tuple[int, ...]) -> Quantization | None:
@@ -184,8 +205,12 @@ class _Reader:
         if code >= len(names):
             raise ModelError(f"operator {index} has code {code}, but there are {len(names)}")
         name = names[code]
-        inputs = self._indices(table.InputsAsNumpy(), tensors, f"inputs of operator {index} ({name})", optional=True)
-        outputs = self._indices(table.OutputsAsNumpy(), tensors, f"outputs of operator {index} ({name})", optional=False)
+        inputs = self._indices(
+            table.InputsAsNumpy(), tensors, f"inputs of operator {index} ({name})", optional=True
+        )
+        outputs = self._indices(
+            table.OutputsAsNumpy(), tensors, f"outputs of operator {index} ({name})", optional=False
+        )
         return GraphOperator(index, name, inputs, outputs, read_options(name, table))
 
     def _indices(self, array: Any, tensors: int, what: str, *, optional: bool) -> tuple[int, ...]:
@@ -218,16 +243,21 @@ def _check_flow(graph: Graph) -> None:
         if index in known:
             raise ModelError(f"graph input {graph.tensors[index].name} is given twice or is a constant")
         known.add(index)
+
     def describe(index: int) -> str:
         return f"{graph.tensors[index].name} (tensor {index})"
 
     for operator in graph.operators:
         for index in operator.inputs:
             if index != ABSENT and index not in known and graph.tensors[index].shape != (0,):
-                raise ModelError(f"operator {operator.index} ({operator.name}) uses {describe(index)} before it is made")
+                raise ModelError(
+                    f"operator {operator.index} ({operator.name}) uses {describe(index)} before it is made"
+                )
         for index in operator.outputs:
             if index in known:
-                raise ModelError(f"{describe(index)} is written by operator {operator.index} ({operator.name}) again")
+                raise ModelError(
+                    f"{describe(index)} is written by operator {operator.index} ({operator.name}) again"
+                )
             known.add(index)
     for index in graph.outputs:
         if index not in known:
