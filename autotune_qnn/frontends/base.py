@@ -10,9 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import numpy as np
+import numpy.typing as npt
 
 from autotune_qnn.quantization import Arithmetic
+
+Array = npt.NDArray[Any]
+"""A NumPy array of any dtype."""
 
 if TYPE_CHECKING:
     IRModule = Any
@@ -66,11 +69,11 @@ class ImportedModel:
 class ReferenceRunner(Protocol):
     """The source framework itself, running the model. A context manager; `close` may be called twice."""
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The model's outputs, in order. VerificationError where the framework fails or dies."""
         ...
 
-    def time(self, inputs: Sequence[np.ndarray], number: int, repeat: int) -> list[float]:
+    def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """`repeat` measurements, each the mean seconds a run over `number` runs, inputs set beforehand."""
         ...
 

@@ -10,6 +10,7 @@ import numpy as np
 from tvm import relax
 
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.delegation import delegated
 from autotune_qnn.frontends.tflite.graph import ABSENT, Graph, GraphOperator, GraphTensor, Quantization
 from autotune_qnn.frontends.tflite.options import Activation
@@ -64,7 +65,7 @@ class Conversion:
         self.batch = batch
         self._builder = builder
         self._values: dict[int, Expr] = {}
-        self._constants: dict[int, np.ndarray] = {}
+        self._constants: dict[int, Array] = {}
 
     # Tensors
 
@@ -94,7 +95,7 @@ class Conversion:
         """Makes `value` the value of tensor `index`."""
         self._values[index] = value
 
-    def bind_constant(self, index: int, value: np.ndarray) -> None:
+    def bind_constant(self, index: int, value: Array) -> None:
         """Makes a value that is known now (shape arithmetic) the value of tensor `index`."""
         self._constants[index] = value
 
@@ -107,7 +108,7 @@ class Conversion:
             self._values[tensor.index] = relax.const(np.ascontiguousarray(data), data.dtype.name)
         return self._values[tensor.index]
 
-    def constant(self, tensor: GraphTensor) -> np.ndarray | None:
+    def constant(self, tensor: GraphTensor) -> Array | None:
         """The tensor's elements where they are known at import, else None."""
         return self._constants.get(tensor.index, tensor.data)
 

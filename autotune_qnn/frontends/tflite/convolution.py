@@ -12,6 +12,7 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import Activation, ConvOptions, DenseOptions
@@ -27,8 +28,8 @@ class _Weights:
 
     value: Expr
     shape: tuple[int, ...]
-    scale: np.ndarray
-    zero_point: np.ndarray
+    scale: Array
+    zero_point: Array
 
     def scale_operand(self) -> Expr:
         """The scale as a constant of shape () or (OC,)."""

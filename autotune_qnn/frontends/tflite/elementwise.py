@@ -70,7 +70,7 @@ def _arithmetic(
     if kernel is Arithmetic.XNNPACK:
         return Rounding.TONEAREST, ComputeDtype.FLOAT32, 0
     if kernel is Arithmetic.BUILTIN and dtype == "int8":
-        return Rounding.TFLITE, ComputeDtype.INT16, _BUILTIN_MUL_BLOCK
+        return Rounding.TFLITE, ComputeDtype.INT64, _BUILTIN_MUL_BLOCK
     return Rounding.TFLITE, ComputeDtype.INT64, 0
 
 

@@ -9,9 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
-
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.options import Options
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -29,8 +28,8 @@ class Quantization:
     channel only).
     """
 
-    scale: np.ndarray
-    zero_point: np.ndarray
+    scale: Array
+    zero_point: Array
     axis: int
 
     @property
@@ -50,7 +49,7 @@ class GraphTensor:
     shape: tuple[int, ...]
     signature: tuple[int, ...]
     dtype: str
-    data: np.ndarray | None
+    data: Array | None
     quantization: Quantization | None
 
     @property

@@ -67,13 +67,12 @@ class _Problems:
             parts.append(f"{name}{because} ×{len(tensors)} (tensors: {'; '.join(tensors)})")
         count = sum(len(tensors) for tensors in self.found.values())
         raise UnsupportedOperatorError(
-            f"{graph.name} has {count} operator{'s' if count > 1 else ''} that the importer does not support: "
-            + " | ".join(parts)
+            f"{graph.name} has {count} operators that the importer does not support: " + " | ".join(parts)
         )
 
 
 def effective_batch(graph: Graph, wanted: int) -> int:
-    """The factor by which the file's leading dimension is multiplied: 1 where the model keeps its own fixed
+    """The factor of the leading dimension: 1 where the model keeps its own fixed batch.
     batch.
 
     ModelError where dimensions other than the batch are open, or a fixed batch above 1 contradicts `wanted`.

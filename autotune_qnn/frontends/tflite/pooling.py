@@ -7,6 +7,7 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
 from autotune_qnn.frontends.tflite.float_ops import float_activation
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
@@ -143,7 +144,7 @@ def convert_resize_nearest(conversion: Conversion, operator: GraphOperator) -> l
     return [value]
 
 
-def nearest_indices(extent: int, wanted: int, align_corners: bool, half_pixel_centers: bool) -> np.ndarray:
+def nearest_indices(extent: int, wanted: int, align_corners: bool, half_pixel_centers: bool) -> Array:
     """int32 [wanted]: which of `extent` elements each output element copies, in float32 as TFLite computes
     it.
     """

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from autotune_qnn.errors import MissingDependencyError, UsageError, VerificationError
-from autotune_qnn.frontends.base import TensorInfo
+from autotune_qnn.frontends.base import Array, TensorInfo
 from autotune_qnn.frontends.tflite.reference_process import read_frame, write_frame
 from autotune_qnn.quantization import Arithmetic
 
@@ -80,17 +80,17 @@ class TfliteReference:
             self.close()
             raise
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The model's outputs. VerificationError where the interpreter fails or its process dies."""
         answer = self._ask({"command": "run"}, inputs)
         return [answer[f"output_{i}"] for i in range(len(self._outputs))]
 
-    def run_every_tensor(self, inputs: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    def run_every_tensor(self, inputs: Sequence[Array]) -> dict[int, Array]:
         """Each tensor that an operator makes, by its index in the model; needs `every_tensor`."""
         answer = self._ask({"command": "run"}, inputs)
         return {int(index): answer[f"output_{i}"] for i, index in enumerate(answer["indices"])}
 
-    def time(self, inputs: Sequence[np.ndarray], number: int, repeat: int) -> list[float]:
+    def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """`repeat` measurements of the mean seconds a run over `number` runs, after one run to warm up."""
         answer = self._ask({"command": "time", "number": number, "repeat": repeat}, inputs)
         return [float(value) for value in answer["seconds"]]
@@ -121,7 +121,7 @@ class TfliteReference:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any], inputs: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def _ask(self, request: dict[str, Any], inputs: Sequence[Array]) -> dict[str, Array]:
         self._check(inputs)
         if self._process is None or self._process.stdin is None:
             raise VerificationError(f"the TFLite reference of {self._source.name} is closed")
@@ -132,7 +132,7 @@ class TfliteReference:
             raise VerificationError(self._obituary()) from error
         return self._receive()
 
-    def _check(self, inputs: Sequence[np.ndarray]) -> None:
+    def _check(self, inputs: Sequence[Array]) -> None:
         if len(inputs) != len(self._inputs):
             raise UsageError(f"{self._source.name} takes {len(self._inputs)} inputs, not {len(inputs)}")
         for info, array in zip(self._inputs, inputs, strict=True):
@@ -141,7 +141,7 @@ class TfliteReference:
                     f"input {info.name} is {info.dtype} {info.shape}, not {array.dtype.name} {array.shape}"
                 )
 
-    def _receive(self) -> dict[str, np.ndarray]:
+    def _receive(self) -> dict[str, Array]:
         if self._process is None or self._process.stdout is None:
             raise VerificationError(f"the TFLite reference of {self._source.name} is closed")
         answer = read_frame(self._process.stdout)

@@ -24,6 +24,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from autotune_qnn.frontends.base import Array
+
 MAX_FRAME_BYTES = 2**32
 Shapes = list[list[int]]
 
@@ -37,7 +39,7 @@ def write_frame(stream: IO[bytes], arrays: dict[str, Any]) -> None:
     stream.flush()
 
 
-def read_frame(stream: IO[bytes]) -> dict[str, np.ndarray] | None:
+def read_frame(stream: IO[bytes]) -> dict[str, Array] | None:
     """The next frame's arrays, or None at the end of the stream (also in the middle of a frame)."""
     header = stream.read(8)
     if len(header) < 8:
@@ -118,25 +120,25 @@ class _Model:
             [int(value) for value in detail["shape"]] for detail in self._interpreter.get_output_details()
         ]
 
-    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs for one batch."""
         if self._samples == 1:
             return self._run_once(inputs)
         parts = [self._run_once([array[i : i + 1] for array in inputs]) for i in range(self._samples)]
         return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
-    def _set(self, inputs: Sequence[np.ndarray]) -> None:
+    def _set(self, inputs: Sequence[Array]) -> None:
         for detail, array in zip(self._interpreter.get_input_details(), inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], array)
 
-    def _run_once(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _run_once(self, inputs: Sequence[Array]) -> list[Array]:
         self._set(inputs)
         self._interpreter.invoke()
         return [
             self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()
         ]
 
-    def time(self, inputs: Sequence[np.ndarray], number: int, repeat: int) -> list[float]:
+    def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """Mean seconds a batch over `number` invocations, `repeat` times."""
         self._set([array[:1] for array in inputs] if self._samples > 1 else inputs)
         invoke = self._interpreter.invoke
@@ -150,7 +152,7 @@ class _Model:
         return seconds
 
 
-def _answer(model: _Model, indices: list[int], request: dict[str, np.ndarray]) -> dict[str, Any]:
+def _answer(model: _Model, indices: list[int], request: dict[str, Array]) -> dict[str, Any]:
     """Carries out one request."""
     inputs = [request[f"input_{i}"] for i in range(sum(name.startswith("input_") for name in request))]
     if str(request["command"]) == "time":

@@ -9,6 +9,7 @@ import numpy as np
 from tvm import relax
 
 from autotune_qnn import dialect
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr
 from autotune_qnn.frontends.tflite.graph import GraphTensor
 from autotune_qnn.quantization import Arithmetic, ComputeDtype, Rounding
@@ -27,7 +28,7 @@ class Family(Enum):
 class Rescale:
     """The arithmetic of one requantize: the dialect's attributes and the input scale."""
 
-    input_scale: np.ndarray
+    input_scale: Array
     rounding: Rounding
     compute_dtype: ComputeDtype
     tail_rounding: Rounding | None = None
@@ -36,7 +37,7 @@ class Rescale:
 
 
 def accumulator_rescale(
-    kernel: Arithmetic, family: Family, dtype: str, input_scale: np.float32, weight_scale: np.ndarray
+    kernel: Arithmetic, family: Family, dtype: str, input_scale: np.float32, weight_scale: Array
 ) -> Rescale:
     """The requantize of an accumulator: `weight_scale` float32 [1] or [C], result scale of the same length.
 

@@ -17,6 +17,7 @@ import tflite
 from tflite.utils import BUILTIN_OPCODE2NAME
 
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.graph import ABSENT, Graph, GraphOperator, GraphTensor, Quantization
 from autotune_qnn.frontends.tflite.options import read_options
 
@@ -156,7 +157,7 @@ class _Reader:
             raise ModelError(f"tensor {name} has the impossible shape {values}")
         return values
 
-    def _data(self, buffer_index: int, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray | None:
+    def _data(self, buffer_index: int, name: str, shape: tuple[int, ...], dtype: str) -> Array | None:
         """The constant data of a tensor as a read-only view, or None."""
         if buffer_index >= self._model.BuffersLength():
             raise ModelError(

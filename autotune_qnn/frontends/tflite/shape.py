@@ -10,6 +10,7 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import (
     DTYPE_BOUNDS,
     Conversion,
@@ -222,6 +223,6 @@ def _require_same(conversion: Conversion, tensors: Sequence[GraphTensor]) -> Non
             raise UnsupportedUseError("tensors of different scales")
 
 
-def fold_shape(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def fold_shape(shape: tuple[int, ...], dtype: str) -> Array:
     """The value of a SHAPE operator."""
     return np.array(shape, dtype="int64" if dtype == "int64" else "int32")

@@ -8,6 +8,7 @@ import numpy as np
 from tvm import relax
 
 from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
 from autotune_qnn.frontends.tflite.graph import GraphOperator
 from autotune_qnn.frontends.tflite.options import StridedSliceOptions
@@ -88,7 +89,7 @@ def apply_cuts(conversion: Conversion, value: Expr, cuts: list[Cut]) -> Expr:
     return value
 
 
-def fold_strided_slice(conversion: Conversion, operator: GraphOperator, data: np.ndarray) -> np.ndarray:
+def fold_strided_slice(conversion: Conversion, operator: GraphOperator, data: Array) -> Array:
     """STRIDED_SLICE of a value known at import."""
     cuts = strided_cuts(data.shape, *_bounds(conversion, operator), operator.option(StridedSliceOptions))
     for axis, cut in enumerate(cuts):
