@@ -69,7 +69,7 @@ class Manifest:
         """Read what `to_json` wrote. Raises BuildError, naming the file and the field, on anything else."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BuildError(f"{where} is not a manifest: {error}") from None
         if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
             found = data.get("format_version") if isinstance(data, dict) else None

@@ -17,6 +17,13 @@ from autotune_qnn.errors import DatasetError
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".webp"})
 _MOST_PIXELS = 64 << 20
 _CROP_RATIO = 227 / 224
+_IMAGE_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,  # what Pillow raises for a broken PNG
+    Image.DecompressionBombWarning,
+    Image.DecompressionBombError,
+)
 
 
 class Fit(enum.StrEnum):
@@ -52,8 +59,8 @@ class Preprocessing:
 
     def load(self, path: Path) -> npt.NDArray[Any]:
         """Read an image as [height, width, channels] of `dtype`. Raises DatasetError, naming the file."""
-        with _opened(path) as image:
-            fitted = self._fitted(image.convert("RGB" if self.channels == 3 else "L"))
+        image = _opened(path).convert("RGB" if self.channels == 3 else "L")
+        fitted = self._fitted(image)
         pixels = np.asarray(fitted, dtype=np.int16).reshape(self.height, self.width, self.channels)
         return (pixels + self.offset).astype(self.dtype)
 
@@ -80,25 +87,18 @@ class Preprocessing:
 def _opened(path: Path) -> Image.Image:
     """An image whose pixels are read, within limits on what a file may expand to."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(file)
             if image.width * image.height > _MOST_PIXELS:
-                image.close()
                 raise DatasetError(
                     f"{path} has {image.width}x{image.height} pixels; at most 64 million are read"
                 )
             image.load()
+            return image
     except FileNotFoundError:
         raise DatasetError(f"there is no image {path}") from None
     except UnidentifiedImageError:
         raise DatasetError(f"{path} is not an image that can be read") from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombWarning,
-        Image.DecompressionBombError,
-    ) as error:
+    except _IMAGE_ERRORS as error:
         raise DatasetError(f"{path} cannot be read as an image: {error}") from None
-    return image

@@ -68,15 +68,14 @@ class Speedup:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The log that the build was made from, and what this run added to it."""
+    """The log that the build was made from, and what this run added to it; failures are counted by kind."""
 
     log: str
     tuner: str
     trials_in_log: int
     new_trials: int
-    failed_trials: int
+    failures: dict[str, int]
     seconds: float
-    interrupted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,11 @@ def coverage_line(tuned: int, fallback: int, missing: int) -> str:
 
 def _head(report: Report) -> str:
     tuning = report.tuning
-    trials = f"{tuning.trials_in_log} in the log, {tuning.new_trials} new ({tuning.failed_trials} failed)"
+    trials = f"{tuning.trials_in_log} in the log, {tuning.new_trials} new"
     if tuning.new_trials:
         trials += f" in {tuning.seconds} s"
-    if tuning.interrupted:
-        trials += ", interrupted"
+    if tuning.failures:
+        trials += f", failed: {', '.join(f'{count} {kind}' for kind, count in tuning.failures.items())}"
     coverage = report.coverage
     rows = [
         ("model", f"{report.model} ({report.frontend}, batch {report.batch})"),

@@ -71,14 +71,16 @@ class Session:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run once. Raises UsageError where an input's number, shape or dtype is not the model's."""
-        result = self._machine["main"](*self._tensors(inputs))
-        tensors = [result] if hasattr(result, "numpy") else list(result)
-        return [np.array(value.numpy()) for value in tensors]
+        tensors = self._tensors(inputs)
+        result = self._machine["main"](*tensors)
+        outputs = [result] if hasattr(result, "numpy") else list(result)
+        return [np.array(value.numpy()) for value in outputs]
 
     def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """Seconds a run, `repeat` times, each the mean of `number` runs in a row."""
+        tensors = self._tensors(inputs)
         timer = self._machine.time_evaluator("main", cpu(), number=number, repeat=repeat)
-        return [float(seconds) for seconds in timer(*self._tensors(inputs)).results]
+        return [float(seconds) for seconds in timer(*tensors).results]
 
     def close(self) -> None:
         """Let go of the library."""

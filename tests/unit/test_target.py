@@ -60,6 +60,7 @@ def test_forms_agree_on_one_canonical_string(text: str, canonical: str, isa: Isa
         ("{'mcpu': 3}", "mcpu cannot be 3"),
         ("{'mattr': [3]}", "mattr cannot hold 3"),
         ("{not a dictionary", "neither JSON nor"),
+        ('{"mcpu":' + "[" * 4000, "neither JSON nor"),
         ("llvm " + "x" * 5000, "characters long"),
     ],
 )

@@ -161,7 +161,7 @@ def _from_words(text: str) -> dict[str, Any]:
 def _from_dictionary(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             options = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -1,0 +1,116 @@
+"""From an imported model to a library on disk, with the best schedules that a log holds."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import autotune_qnn
+from autotune_qnn.build.manifest import (
+    Manifest,
+    TensorSpec,
+    file_sha256,
+    manifest_path,
+    settle,
+    write_whole,
+)
+from autotune_qnn.engines import relax
+from autotune_qnn.engines.relax.target import TargetSpec
+from autotune_qnn.errors import BuildError
+from autotune_qnn.frontends.base import ImportedModel, TensorInfo
+from autotune_qnn.logs import TrialRecord
+
+History = Callable[[str], TrialRecord | None]
+"""The best record of a task's key, or None: `LogStore.best` is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A library on disk and its manifest, which holds the coverage."""
+
+    library: Path
+    manifest: Manifest
+
+
+def no_history(key: str) -> TrialRecord | None:
+    """The history of a model that was never tuned: every task gets its default schedule."""
+    del key
+    return None
+
+
+def build_model(
+    imported: ImportedModel,
+    target: TargetSpec,
+    history: History,
+    threads: int,
+    library: Path,
+    lowered: relax.LoweredModule | None = None,
+) -> Built:
+    """Build `imported` for `target` with the best of `history` and write the library and its manifest.
+
+    `lowered` saves lowering again where it was done before for the same model, target and threads. Raises
+    BuildError where compilation or writing fails; what was at `library` before then stays.
+    """
+    lowered = lowered or relax.lower(imported.mod, target, threads)
+    module, coverage = relax.apply_best(lowered, lambda task: history(task.key))
+    executable = relax.compile(module, target, threads)
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        _export(executable, library)
+        manifest = Manifest(
+            model=imported.name,
+            frontend=imported.frontend,
+            source_sha256=imported.sha256,
+            arithmetic=imported.arithmetic.value,
+            batch=imported.batch,
+            target=target.canonical,
+            needed_flags=target.needed_flags,
+            threads=threads,
+            library=library.name,
+            library_sha256=file_sha256(library),
+            inputs=_tensors(imported.inputs),
+            outputs=_tensors(imported.outputs),
+            tuned=coverage.tuned,
+            fallback=coverage.fallback,
+            missing=coverage.missing,
+            versions=tuple(sorted(versions().items())),
+            created=now(),
+        )
+        write_whole(manifest_path(library), manifest.to_json().encode())
+    except OSError as error:
+        raise BuildError(f"{library} cannot be written: {error.strerror or error}") from None
+    return Built(library, manifest)
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package and of what it compiles with."""
+    names = ("apache-tvm", "apache-tvm-ffi", "numpy")
+    return {
+        "autotune-qnn": autotune_qnn.__version__,
+        **{name: importlib.metadata.version(name) for name in names},
+    }
+
+
+def now() -> str:
+    """The time, UTC, in ISO 8601 to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _export(executable: relax.Executable, library: Path) -> None:
+    """Link into a folder beside the destination, then move the finished file there in one step."""
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{library.name}.") as folder:
+        temporary = Path(folder) / "library.so"
+        try:
+            executable.export_library(str(temporary))
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[0]
+            raise BuildError(f"{library} could not be linked (is g++ installed?): {first}") from error
+        settle(temporary, library)
+
+
+def _tensors(infos: Sequence[TensorInfo]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(i.name, i.shape, i.dtype, i.scale, i.zero_point) for i in infos)

@@ -1,0 +1,114 @@
+"""`autotune-qnn tune`: import, lower, tune, store, rebuild with the best history, evaluate, report."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune_qnn.build.model import build_model, no_history
+from autotune_qnn.cli.common import check_threads, import_model, log_header, parse_target
+from autotune_qnn.cli.evaluate import evaluate, open_inputs
+from autotune_qnn.cli.results import check_writable, write_text
+from autotune_qnn.cli.tasks import select_tasks, task_table
+from autotune_qnn.cli.terminal import INTERRUPTED, say, show
+from autotune_qnn.engines import relax
+from autotune_qnn.engines.relax.target import TargetSpec
+from autotune_qnn.engines.relax.task import TuningTask
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.frontends.base import ImportedModel
+from autotune_qnn.logs import LogStore
+from autotune_qnn.report.model import Report, Tuning
+from autotune_qnn.report.table import render
+from autotune_qnn.tuning.options import TuneOptions, TunerChoice
+from autotune_qnn.tuning.progress import BarProgress, NoProgress
+from autotune_qnn.tuning.summary import TuneSummary
+from autotune_qnn.tuning.tuner import tune
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the subcommand."""
+    target = parse_target(arguments.target, to_run=True)
+    options = _options(arguments)
+    check_threads(arguments.threads)
+    check_writable(arguments.json, "--json")
+    check_writable(arguments.output, "--output")
+    frontend, model = import_model(arguments)
+    inputs = open_inputs(arguments, model)
+    lowered = relax.lower(model.mod, target, arguments.threads)
+    if arguments.tasks == "list":
+        show(task_table(lowered.tasks, _existing_store(arguments, target, model)))
+        return 0
+    tasks = select_tasks(lowered.tasks, arguments.tasks)
+    header = log_header(arguments, target, model)
+    with LogStore.open(arguments.log_dir, target.canonical, model.name, header) as store:
+        summary = _tune(tasks, target, store, options, quiet=arguments.quiet)
+        if summary is not None and summary.interrupted:
+            say(
+                f"interrupted: {len(store)} trials are kept in {store.path}; "
+                "the same command continues from there"
+            )
+            return INTERRUPTED
+        with tempfile.TemporaryDirectory(prefix="autotune-qnn-") as folder:
+            place = arguments.output or Path(folder) / "after.so"
+            before = build_model(
+                model, target, no_history, arguments.threads, Path(folder) / "before.so", lowered
+            )
+            after = build_model(model, target, store.best, arguments.threads, place, lowered)
+            tuning = _tuning(arguments, store, summary)
+            report = evaluate(frontend, model, target, (before, after), inputs, tuning, quiet=arguments.quiet)
+    _publish(report, arguments.json)
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> TuneOptions:
+    return TuneOptions(
+        tuner=TunerChoice(arguments.tuner),
+        trials=arguments.trials,
+        trials_per_task=arguments.trials_per_task,
+        early_stopping=arguments.early_stopping,
+        timeout=arguments.timeout,
+        number=arguments.number,
+        repeat=arguments.repeat,
+        min_repeat_ms=arguments.min_repeat_ms,
+        threads=arguments.threads,
+        seed=arguments.seed,
+    )
+
+
+def _existing_store(
+    arguments: argparse.Namespace, target: TargetSpec, model: ImportedModel
+) -> LogStore | None:
+    header = log_header(arguments, target, model)
+    try:
+        return LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False)
+    except LogStoreError:
+        return None
+
+
+def _tune(
+    tasks: Sequence[TuningTask], target: TargetSpec, store: LogStore, options: TuneOptions, *, quiet: bool
+) -> TuneSummary | None:
+    """Tune, unless no trials are asked for."""
+    if options.trials == 0:
+        return None
+    progress = NoProgress() if quiet else BarProgress()
+    return tune(tasks, target, store, options, progress)
+
+
+def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary | None) -> Tuning:
+    return Tuning(
+        log=str(store.path),
+        tuner=arguments.tuner,
+        trials_in_log=len(store),
+        new_trials=0 if summary is None else summary.measured,
+        failures={} if summary is None else {status.value: count for status, count in summary.failures},
+        seconds=0.0 if summary is None else round(summary.seconds, 1),
+    )
+
+
+def _publish(report: Report, json_path: Path | None) -> None:
+    show(render(report))
+    if json_path is not None:
+        write_text(json_path, report.to_json())
