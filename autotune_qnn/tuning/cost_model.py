@@ -1,9 +1,10 @@
 """The cost models: MetaSchedule's XGBoost model over scheduled modules, and a small one over knob values.
 
-MetaSchedule's model (`XGBModel`) reads features of every memory access from the scheduled module, so that what
-it learns on one task helps the next. Three defects of apache-tvm 0.27 are stepped around here: its `tree_method`
-argument is ignored (the configuration carries it instead), `load` fails without a model file (it is not used:
-the log is replayed), and its warm-up scores come from NumPy's global generator (`seeded` makes them repeatable).
+MetaSchedule's model (`XGBModel`) reads features of every memory access from the scheduled module, so that
+what it learns on one task helps the next. Three defects of apache-tvm 0.27 are stepped around here: its
+`tree_method` argument is ignored (the configuration carries it instead), `load` fails without a model file
+(it is not used: the log is replayed), and its warm-up scores come from NumPy's global generator (`seeded`
+makes them repeatable).
 """
 
 from __future__ import annotations
@@ -16,15 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace
-from autotune_qnn.tuning import light_import
 from autotune_qnn.tuning.replay import TVM_ERRORS
-
-light_import.install()
-
-from tvm.s_tir import meta_schedule as ms  # noqa: E402
-from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig  # noqa: E402
 
 Vector = npt.NDArray[np.float64]
 _LOGGER = logging.getLogger(__name__)
@@ -99,7 +96,7 @@ class KnobCostModel:
     def _features(self, configs: Sequence[Config]) -> Vector:
         rows = [
             [feature for (_, value), place in zip(config.values, self._places, strict=True)
-             for feature in (float(value), float(place[value]))]
+             for feature in (float(value), float(place.get(value, -1)))]
             for config in configs
         ]  # fmt: skip
         return np.asarray(rows, dtype=np.float64)

@@ -1,9 +1,10 @@
 """Import MetaSchedule without TVM's GPU intrinsics.
 
-`tvm.s_tir.meta_schedule.TuneContext` imports `tvm.s_tir.tensor_intrin`, whose CUDA, ROCm, Hexagon and Metal files
-parse hundreds of TVMScript functions when they are imported: tens of seconds of CPU time in every process. A CPU
-needs none of them. `install` puts empty modules in their places, which the package's own import then finds. It
-does nothing where the package has been imported already, and leaves the intrinsics of this machine's CPU alone.
+`tvm.s_tir.meta_schedule.TuneContext` imports `tvm.s_tir.tensor_intrin`, whose CUDA, ROCm, Hexagon and Metal
+files parse hundreds of TVMScript functions when they are imported: tens of seconds of CPU time in every
+process. A CPU needs none of them. `install` puts empty modules in their places, which the package's own
+import then finds. It does nothing where the package has been imported already, and leaves the intrinsics of
+this machine's CPU alone.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ class _Built(Generic[Tag]):
 
 
 def worker_counts(cores: int, threads: int) -> tuple[int, bool]:
-    """How many builders to run beside kernels of `threads` threads, and whether they may overlap with timing."""
+    """How many builders to run beside kernels of `threads` threads, and whether they may overlap with
+    timing.
+    """
     free = cores - threads
     return max(1, free), free >= 1
 
@@ -77,6 +79,7 @@ class Measurer(Generic[Tag]):
         ]
         environment = {
             "TVM_NUM_THREADS": str(options.threads),
+            "TVM_USE_RUNTIME_LIB": "1",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
@@ -178,7 +181,7 @@ class Measurer(Generic[Tag]):
                 result = _attempt(worker, request, options.timeout, Status.CRASH)
             built.library.unlink(missing_ok=True)
             assert isinstance(result, Measurement)
-            if result.status is not Status.OK:
+            if result.status is Status.RUNTIME_ERROR:
                 worker.stop()
             self._done.put((built.job.tag, result))
 

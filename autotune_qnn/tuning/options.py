@@ -30,10 +30,11 @@ class TuneOptions:
     """Budgets and measurement settings of one run. Raises UsageError for values that make no sense.
 
     `trials` is the budget of all tasks together and `trials_per_task` of each; trials that the log already
-    holds count towards both. `early_stopping` ends a task after so many trials without a better one. `timeout`
-    is in seconds, for each build and for each measurement. A measurement runs the kernel `number` times a
-    repeat, or more often until a repeat lasts `min_repeat_ms`, `repeat` times; the minimum over the repeats is
-    what counts. Candidates three times slower than the task's best are measured with three repeats.
+    holds count towards both. `early_stopping` ends a task after so many trials without a better one.
+    `timeout` is in seconds, for each build and for each measurement. A measurement runs the kernel `number`
+    times a repeat, or more often until a repeat lasts `min_repeat_ms`, `repeat` times; the minimum over the
+    repeats is what counts. Candidates three times slower than the task's best are measured with three
+    repeats.
     """
 
     tuner: TunerChoice = TunerChoice.BOTH

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from autotune_qnn.errors import BuildError
 from autotune_qnn.tuning.worker import read_message, summary_of, write_message
 
 _START_TIMEOUT = 180.0
@@ -50,7 +51,7 @@ class WorkerProcess:
     def call(self, request: Any, timeout: float) -> Any:
         """Send a request and return its answer within `timeout` seconds.
 
-        Raises WorkerTimeout, WorkerCrash, or WorkerFailure.
+        Raises WorkerTimeout, WorkerCrash, or WorkerFailure; BuildError when no worker can be started.
         """
         if self._process is None:
             self._start()
@@ -86,7 +87,12 @@ class WorkerProcess:
         os.close(child_write)
         self._reader = os.fdopen(self_read, "rb", buffering=0)
         self._writer = os.fdopen(self_write, "wb")
-        self._receive(_START_TIMEOUT)
+        try:
+            self._receive(_START_TIMEOUT)
+        except (WorkerCrash, WorkerTimeout) as error:
+            if self._closed:
+                raise
+            raise BuildError(f"a tuning process ({self._role}) cannot start: {error}") from None
 
     def _receive(self, timeout: float) -> tuple[str, Any]:
         deadline = time.monotonic() + timeout

@@ -17,7 +17,9 @@ from autotune_qnn.errors import LogStoreError
 from autotune_qnn.logs import TrialRecord
 
 TVM_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-"""What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
+"""What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's
+types.
+"""
 
 _MAX_INSTRUCTIONS = 20_000
 _ANNOTATIONS = frozenset({"Annotate", "Unannotate"})

@@ -1,8 +1,8 @@
 """What a runner process does: load a candidate, check every output, then time it.
 
-Machines are shared: the minimum over many short repeats survives neighbours that a mean does not. Arguments of
-a task are loaded once and kept; outputs are overwritten with wrong values before a candidate runs, so that one
-that writes nothing cannot pass for the one before it.
+Machines are shared: the minimum over many short repeats survives neighbours that a mean does not. Arguments
+of a task are loaded once and kept, until a candidate computes something wrong; outputs are overwritten with
+wrong values before a candidate runs, so that one that writes nothing cannot pass for the one before it.
 """
 
 from __future__ import annotations
@@ -106,6 +106,13 @@ def _time(module: Any, arguments: _Arguments, request: RunRequest) -> tuple[floa
 
 def handle(request: RunRequest) -> Measurement:
     """Check and time one candidate; an exception is its runtime error."""
+    result = _measure(request)
+    if result.status is not Status.OK:
+        _cache.clear()
+    return result
+
+
+def _measure(request: RunRequest) -> Measurement:
     arguments = _arguments(request.arguments)
     module = tvm.runtime.load_module(request.library)
     arguments.spoil_outputs()

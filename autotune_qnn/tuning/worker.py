@@ -45,7 +45,9 @@ def write_message(stream: BinaryIO, message: Any) -> None:
 
 
 def summary_of(text: str, limit: int = 500) -> str:
-    """An error message cut to what a log should hold: its first and last lines, without diagnostic listings."""
+    """An error message cut to what a log should hold: its first and last lines, without diagnostic
+    listings.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""

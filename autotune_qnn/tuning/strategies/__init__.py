@@ -1,0 +1,1 @@
+"""Search strategies: expert-written templates, and generated sketches."""

@@ -1,0 +1,44 @@
+"""TuneContexts and MeasureCandidates: the forms in which MetaSchedule's parts want a task."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tvm
+from tvm.s_tir import meta_schedule as ms
+
+from autotune_qnn.tuning import light_import
+from autotune_qnn.tuning.protocols import Target, Task
+
+_LOGGER = logging.getLogger(__name__)
+_LOGGER.setLevel(logging.ERROR)
+
+MAX_SEED = (1 << 31) - 1
+
+
+def tune_target(target: Target, threads: int) -> Any:
+    """The target with as many cores as kernels will run with, which MetaSchedule's rules need to know."""
+    return tvm.target.Target({**dict(target.mapping()), "num-cores": threads})
+
+
+def tune_context(
+    task: Task, target: Any, seed: int, *, space: Any = None, strategy: Any = None, workers: int = 1
+) -> Any:
+    """A TuneContext of a task; `workers` threads generate candidates and extract features."""
+    light_import.install()
+    return ms.TuneContext(
+        task.mod,
+        target=target,
+        space_generator=space,
+        search_strategy=strategy,
+        task_name=task.name,
+        rand_state=1 + seed % (MAX_SEED - 1),
+        num_threads=workers,
+        logger=_LOGGER,
+    )
+
+
+def candidate(schedule: Any, task: Task) -> Any:
+    """A MeasureCandidate of a schedule."""
+    return ms.MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_entry_func(task.mod))

@@ -1,0 +1,190 @@
+"""The search over generated sketches (--tuner autoscheduler).
+
+MetaSchedule's rules make sketches from the workload alone: multi-level tiling, on this target's dot-product
+instructions where the workload has their shape, inlining, vectorizing and unrolling. Its evolutionary search
+mutates their decisions, guided by the cost model.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import tvm_ffi
+from tvm.s_tir import meta_schedule as ms
+
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.kernels.intrinsics import sketch_intrinsics
+from autotune_qnn.logs import TrialRecord, TunerName
+from autotune_qnn.tuning.cost_model import ModuleCostModel, seeded
+from autotune_qnn.tuning.protocols import Target, Task
+from autotune_qnn.tuning.replay import TVM_ERRORS, replay
+from autotune_qnn.tuning.strategies.base import Proposal
+from autotune_qnn.tuning.strategies.context import candidate, tune_context, tune_target
+
+_SOURCE = "sketch"
+_MAX_TRIALS = 1 << 30
+_EMPTY_ROUNDS = 3
+_RESTORED = 256
+_MAX_INNERMOST = 64
+_LOGGER = logging.getLogger(__name__)
+
+
+def _tiling(structure: str = "SSRSRS") -> dict[str, Any]:
+    reuse = ms.schedule_rule.ReuseType(req="may", levels=[1, 2], scope="global")
+    return {"structure": structure, "max_innermost_factor": _MAX_INNERMOST, "reuse_write": reuse}
+
+
+def schedule_rules(intrinsics: Sequence[str], threads: int) -> list[Any]:
+    """The rules that make sketches, for a CPU with these registered dot-product intrinsics."""
+    rules = ms.schedule_rule
+    inline = rules.AutoInline(
+        into_producer=False,
+        into_consumer=True,
+        inline_const_tensor=True,
+        disallow_if_then_else=True,
+        require_injective=True,
+        require_ordered=True,
+        disallow_op=["tirx.exp"],
+    )
+    jobs = 16 if threads > 1 else -1
+    return [
+        rules.ApplyCustomRule(),
+        rules.InlineConstantScalars(),
+        inline,
+        *(rules.MultiLevelTilingWithIntrin(name, **_tiling()) for name in intrinsics),
+        rules.MultiLevelTiling(**_tiling()),
+        rules.ParallelizeVectorizeUnroll(
+            max_jobs_per_core=jobs,
+            max_vectorize_extent=64,
+            unroll_max_steps=[0, 16, 64, 512],
+            unroll_explicit=True,
+        ),
+        rules.RandomComputeLocation(),
+    ]
+
+
+def _space(intrinsics: Sequence[str], threads: int) -> Any:
+    postprocs = ms.postproc
+    mutators = ms.mutator
+    return ms.space_generator.PostOrderApply(
+        sch_rules=schedule_rules(intrinsics, threads),
+        postprocs=[
+            postprocs.DisallowDynamicLoop(),
+            postprocs.RewriteParallelVectorizeUnroll(),
+            postprocs.RewriteReductionBlock(),
+            postprocs.RewriteTensorize(vectorize_init_loop=True),
+        ],
+        mutator_probs={
+            mutators.MutateTileSize(): 0.9,
+            mutators.MutateComputeLocation(): 0.05,
+            mutators.MutateUnroll(): 0.03,
+            mutators.MutateParallel(max_jobs_per_core=16): 0.02,
+        },
+    )
+
+
+class SketchStrategy:
+    """Implements Strategy with MetaSchedule's PostOrderApply and EvolutionarySearch."""
+
+    tuner = TunerName.AUTOSCHEDULER
+    overlaps = False
+
+    def __init__(
+        self, task: Task, target: Target, model: ModuleCostModel, *, threads: int, batch: int, seed: int
+    ) -> None:
+        """`batch` is how many candidates the evolutionary search makes at a time."""
+        self.exhausted = False
+        self._task = task
+        self._model = model
+        self._seed = seed
+        self._rounds = 0
+        self._seen: set[int] = set()
+        self._buffer: list[Proposal] = []
+        self._target = tune_target(target, threads)
+        search = ms.search_strategy.EvolutionarySearch(
+            population_size=64, init_min_unmeasured=max(16, batch), genetic_num_iters=2, eps_greedy=0.1
+        )
+        space = _space(sketch_intrinsics(target.isa), threads)
+        self._context = tune_context(task, self._target, seed, space=space, strategy=search)
+        self._database = ms.database.MemoryDatabase()
+        self._workload = self._database.commit_workload(task.mod)
+        self._arguments = ms.arg_info.ArgInfo.from_entry_func(task.mod)
+        try:
+            sketches = self._context.generate_design_space()
+            self._context.pre_tuning(_MAX_TRIALS, batch, sketches, self._database, model.model)
+        except TVM_ERRORS as error:
+            self._stop(error)
+
+    def restore(self, records: Sequence[TrialRecord]) -> int:
+        """Replay earlier sketches into the database that the search starts from, and teach the model."""
+        restored: list[tuple[Proposal, float]] = []
+        for record in [item for item in records if item.tuner is self.tuner][-_RESTORED:]:
+            try:
+                schedule = replay(record, self._task.mod)
+            except LogStoreError as error:
+                _LOGGER.info("not restored: %s", error)
+                continue
+            self._seen.add(tvm_ffi.structural_hash(schedule.mod))
+            restored.append((Proposal(candidate(schedule, self._task), None, _SOURCE), record.seconds))
+        self._learn(restored)
+        return len(restored)
+
+    def propose(self, count: int) -> list[Proposal]:
+        """Up to `count` sketches with decisions that have not been tried."""
+        empty = 0
+        while not self._buffer and not self.exhausted:
+            self._generate()
+            empty += not self._buffer
+            if empty >= _EMPTY_ROUNDS:
+                self.exhausted = True
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+    def _generate(self) -> None:
+        self._rounds += 1
+        try:
+            with seeded(self._seed + self._rounds):
+                candidates = self._context.generate_measure_candidates()
+        except TVM_ERRORS as error:
+            self._stop(error)
+            return
+        if candidates is None:
+            self.exhausted = True
+            return
+        for item in candidates:
+            identity = tvm_ffi.structural_hash(item.sch.mod)
+            if identity not in self._seen:
+                self._seen.add(identity)
+                self._buffer.append(Proposal(item, None, _SOURCE))
+
+    def observe(self, results: Sequence[tuple[Proposal, float]]) -> None:
+        """Hand results to the search's database and to the cost model."""
+        self._learn(results)
+        answers = [ms.runner.RunnerResult([min(seconds, 1e10)], None) for _, seconds in results]
+        try:
+            self._context.search_strategy.notify_runner_results(
+                [proposal.candidate for proposal, _ in results], answers
+            )
+        except TVM_ERRORS as error:
+            self._stop(error)
+
+    def _learn(self, results: Sequence[tuple[Proposal, float]]) -> None:
+        for proposal, seconds in results:
+            record = ms.database.TuningRecord(
+                proposal.schedule.trace,
+                self._workload,
+                [min(seconds, 1e10)],
+                self._target,
+                self._arguments,
+            )
+            self._database.commit_tuning_record(record)
+        self._model.update(
+            self._context, [proposal.candidate for proposal, _ in results], [secs for _, secs in results]
+        )
+
+    def _stop(self, error: Exception) -> None:
+        lines = str(error).splitlines() or [type(error).__name__]
+        _LOGGER.warning("no sketches for %s: %.200s", self._task.name, lines[0])
+        self.exhausted = True

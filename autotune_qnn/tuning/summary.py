@@ -1,0 +1,102 @@
+"""What a tuning run did."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from autotune_qnn.logs import LogStore, Status, TrialRecord, TunerName
+from autotune_qnn.tuning.protocols import Task
+
+
+class StopReason(StrEnum):
+    """Why a run ended."""
+
+    BUDGET = "budget"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """One task: all trials in the log, its first good latency and its best (s, inf without), by whom."""
+
+    name: str
+    key: str
+    kind: str
+    weight: int
+    trials: int
+    failures: int
+    first_secs: float
+    best_secs: float
+    best_tuner: TunerName | None
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSummary:
+    """A run: trials measured now, trials found in the log, failures by kind (now), and every task."""
+
+    tasks: tuple[TaskSummary, ...]
+    measured: int
+    resumed: int
+    failures: tuple[tuple[Status, int], ...]
+    seconds: float
+    reason: StopReason
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run."""
+        return self.reason is StopReason.INTERRUPTED
+
+    @property
+    def trials_per_second(self) -> float:
+        """Trials measured a second, 0 when there were none."""
+        return self.measured / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def estimated_secs(self) -> float:
+        """The sum of weight × best latency over the tasks that have one."""
+        return sum(task.weight * task.best_secs for task in self.tasks if math.isfinite(task.best_secs))
+
+
+def summarize_task(task: Task, store: LogStore) -> TaskSummary:
+    """A task's summary from the log."""
+    records = store.records(task.key)
+    good = [record for record in records if record.status is Status.OK]
+    best = store.best(task.key)
+    return TaskSummary(
+        name=task.name,
+        key=task.key,
+        kind=task.kind,
+        weight=task.weight,
+        trials=len(records),
+        failures=len(records) - len(good),
+        first_secs=good[0].seconds if good else math.inf,
+        best_secs=best.seconds if best else math.inf,
+        best_tuner=best.tuner if best else None,
+    )
+
+
+def summarize(
+    tasks: Sequence[Task],
+    store: LogStore,
+    measured: Iterable[TrialRecord],
+    *,
+    resumed: int,
+    seconds: float,
+    reason: StopReason,
+) -> TuneSummary:
+    """The summary of a run that measured these records."""
+    records = list(measured)
+    failures = Counter(record.status for record in records if record.status is not Status.OK)
+    return TuneSummary(
+        tasks=tuple(summarize_task(task, store) for task in tasks),
+        measured=len(records),
+        resumed=resumed,
+        failures=tuple(sorted(failures.items())),
+        seconds=seconds,
+        reason=reason,
+    )

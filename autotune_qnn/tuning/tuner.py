@@ -1,0 +1,290 @@
+"""The tuning loop: choose a task, ask its search for candidates, build and measure them, record, learn.
+
+Every trial is in the log, synced, before the search learns of it. A run that starts with a log takes over
+what it holds: nothing is measured twice, and recorded trials count towards the budgets.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tvm
+
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.logs import LogStore, TrialRecord, TunerName
+from autotune_qnn.tuning.cost_model import ModuleCostModel
+from autotune_qnn.tuning.interrupt import StopRequest
+from autotune_qnn.tuning.measure import Job, Measurer, worker_counts
+from autotune_qnn.tuning.options import TuneOptions
+from autotune_qnn.tuning.progress import NoProgress
+from autotune_qnn.tuning.protocols import Progress, Target, Task
+from autotune_qnn.tuning.replay import TVM_ERRORS, trace_json
+from autotune_qnn.tuning.run_worker import Measurement
+from autotune_qnn.tuning.scheduler import (
+    ArmState,
+    TaskState,
+    choose_arm,
+    first_share,
+    is_finished,
+    order_tasks,
+)
+from autotune_qnn.tuning.strategies.base import Proposal, Strategy
+from autotune_qnn.tuning.strategies.context import tune_context, tune_target
+from autotune_qnn.tuning.strategies.sketch import SketchStrategy
+from autotune_qnn.tuning.strategies.template import TemplateStrategy
+from autotune_qnn.tuning.summary import StopReason, TuneSummary, summarize
+from autotune_qnn.tuning.workspace import Workspace
+
+_WAIT = 0.25
+_BATCHES_IN_FLIGHT = 2
+
+
+@dataclass
+class _Arm:
+    """A search at work: its counts, its strategy once begun, results that it has not learnt from yet."""
+
+    state: ArmState
+    strategy: Strategy | None = None
+    unlearnt: list[tuple[Proposal, float]] = field(default_factory=list)
+
+    def ready(self, batch: int) -> bool:
+        """Whether it may be asked for candidates now."""
+        if self.strategy is None or not self.state.pending:
+            return True
+        return self.strategy.overlaps and self.state.pending <= batch // 2
+
+
+@dataclass
+class _Work:
+    """A task at work."""
+
+    task: Task
+    state: TaskState
+    arms: tuple[_Arm, ...]
+    arguments: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Trial:
+    work: _Work
+    arm: _Arm
+    proposal: Proposal
+
+
+def tune(
+    tasks: Sequence[Task],
+    target: Target,
+    store: LogStore,
+    options: TuneOptions,
+    progress: Progress | None = None,
+    stop: StopRequest | None = None,
+) -> TuneSummary:
+    """Tune the tasks for the target within the options' budgets, recording every trial in the store.
+
+    The target must run on this machine. A signal (or `stop`) ends the run cleanly; the summary then says so.
+    Raises LogStoreError when records cannot be written and BuildError when no worker process can start.
+    """
+    progress = progress or NoProgress()
+    started = time.monotonic()
+    with stop or StopRequest() as request, Workspace() as workspace:
+        with Measurer[_Trial](target, options, workspace) as measurer:
+            loop = _Loop(tasks, target, store, options, progress, request, workspace, measurer)
+            try:
+                reason = loop.run()
+            finally:
+                progress.close()
+    return summarize(
+        tasks,
+        store,
+        loop.measured,
+        resumed=loop.resumed,
+        seconds=time.monotonic() - started,
+        reason=reason,
+    )
+
+
+class _Loop:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        target: Target,
+        store: LogStore,
+        options: TuneOptions,
+        progress: Progress,
+        stop: StopRequest,
+        workspace: Workspace,
+        measurer: Measurer[_Trial],
+    ) -> None:
+        self._target = target
+        self._store = store
+        self._options = options
+        self._progress = progress
+        self._stop = stop
+        self._workspace = workspace
+        self._measurer = measurer
+        self._cores = len(os.sched_getaffinity(0))
+        free = worker_counts(self._cores, options.threads)[0]
+        self._model = ModuleCostModel(threads=free, seed=options.seed)
+        self._tune_target = tune_target(target, options.threads)
+        self._work = [self._prepare(task) for task in tasks]
+        self.measured: list[TrialRecord] = []
+        self.resumed = sum(work.state.trials for work in self._work)
+        left = options.trials - self.resumed
+        fresh = sum(not work.state.trials for work in self._work)
+        self._first_share = first_share(left, fresh, options.batch)
+
+    def _prepare(self, task: Task) -> _Work:
+        """A task with the counts of its records."""
+        has_template = task.template() is not None
+        names = [name for name in self._options.tuner.names if has_template or name is not TunerName.AUTOTVM]
+        arms = tuple(_Arm(ArmState(name)) for name in names)
+        size = max(1.0, float(task.macs))
+        state = TaskState(task.name, task.weight, size, tuple(arm.state for arm in arms))
+        by_name = {arm.state.tuner: arm.state for arm in arms}
+        for record in self._store.records(task.key):
+            if record.tuner in by_name:
+                state.add(by_name[record.tuner], record.seconds)
+        return _Work(task, state, arms)
+
+    def run(self) -> StopReason:
+        total = self._options.trials
+        self._progress.start([work.task for work in self._work], total, self.resumed)
+        while not self._stop.requested:
+            proposed = self._propose_next()
+            if not proposed and not self._measurer.in_flight:
+                return StopReason.BUDGET if self._remaining() <= 0 else StopReason.FINISHED
+            self._collect(0.0 if proposed else _WAIT)
+        self._finish_begun()
+        return StopReason.INTERRUPTED
+
+    def _remaining(self) -> int:
+        return self._options.trials - self.resumed - len(self.measured) - self._measurer.in_flight
+
+    def _propose_next(self) -> bool:
+        """Ask one search for candidates, if budgets and workers allow. Returns whether any were queued."""
+        options = self._options
+        if self._remaining() <= 0 or self._measurer.in_flight > (_BATCHES_IN_FLIGHT - 1) * options.batch:
+            return False
+        open_tasks = {
+            id(work.state): work
+            for work in self._work
+            if not is_finished(work.state, options.trials_per_task, options.early_stopping)
+        }
+        for state in order_tasks([work.state for work in open_tasks.values()]):
+            work = open_tasks[id(state)]
+            while not self._stop.requested:
+                arm = self._ready_arm(work)
+                if arm is None:
+                    break
+                if self._propose(work, arm):
+                    return True
+        return False
+
+    def _ready_arm(self, work: _Work) -> _Arm | None:
+        """The search that the task should go on with, if it can be asked now."""
+        chosen = choose_arm(work.state)
+        arm = next((arm for arm in work.arms if arm.state is chosen), None)
+        return arm if arm is not None and arm.ready(self._options.batch) else None
+
+    def _propose(self, work: _Work, arm: _Arm) -> bool:
+        """Queue new candidates; where there are none, the search is exhausted afterwards."""
+        count = min(self._options.batch, self._remaining())
+        if not work.state.trials:
+            count = min(count, self._first_share)
+        if self._options.trials_per_task is not None:
+            count = min(count, self._options.trials_per_task - work.state.trials - work.state.pending)
+        self._progress.task(work.task.name)
+        if arm.strategy is None:
+            arm.strategy = self._begin(work.task, arm.state.tuner)
+        self._teach(arm)
+        proposals = arm.strategy.propose(count)
+        arm.state.exhausted = arm.strategy.exhausted or not proposals
+        for proposal in proposals:
+            self._submit(work, arm, proposal)
+        return bool(proposals)
+
+    def _begin(self, task: Task, tuner: TunerName) -> Strategy:
+        options = self._options
+        seed = (options.seed * 1_000_003 + zlib.crc32(task.key.encode())) % (1 << 31)
+        strategy: Strategy
+        template = task.template() if tuner is TunerName.AUTOTVM else None
+        if template is not None:
+            context = tune_context(task, self._tune_target, seed)
+            strategy = TemplateStrategy(task, template, context, self._model, seed)
+        else:
+            strategy = SketchStrategy(
+                task, self._target, self._model, threads=options.threads, batch=options.batch, seed=seed
+            )
+        records = [record for record in self._store.records(task.key) if record.tuner is tuner]
+        if records:
+            strategy.restore(records)
+        return strategy
+
+    def _submit(self, work: _Work, arm: _Arm, proposal: Proposal) -> None:
+        if work.arguments is None:
+            work.arguments = self._write_arguments(work.task)
+        module = tvm.ir.save_json(proposal.schedule.mod)
+        arm.state.pending += 1
+        work.state.pending += 1
+        self._measurer.submit(Job(_Trial(work, arm, proposal), module, work.arguments, work.state.best))
+
+    def _write_arguments(self, task: Task) -> Path:
+        arguments, expected = task.arguments(self._options.seed)
+        path = self._workspace.new_file(".npz")
+        arrays = {f"arg{i}": array for i, array in enumerate(arguments)}
+        arrays.update({f"expected{i}": array for i, array in enumerate(expected)})
+        np.savez(path, **arrays)
+        return path
+
+    def _collect(self, timeout: float) -> None:
+        for trial, measurement in self._measurer.wait(timeout):
+            record = self._record(trial, measurement)
+            self._store.append(record)
+            self.measured.append(record)
+            trial.arm.state.pending -= 1
+            trial.work.state.pending -= 1
+            trial.work.state.add(trial.arm.state, record.seconds)
+            trial.arm.unlearnt.append((trial.proposal, record.seconds))
+            self._progress.trial(record, trial.work.state.best)
+
+    def _teach(self, arm: _Arm) -> None:
+        """Hand a search what it has not learnt from yet, right before it is asked again."""
+        if arm.unlearnt and arm.strategy is not None:
+            results, arm.unlearnt = arm.unlearnt, []
+            arm.strategy.observe(results)
+
+    def _record(self, trial: _Trial, measurement: Measurement) -> TrialRecord:
+        task = trial.work.task
+        try:
+            trace = trace_json(trial.proposal.schedule)
+        except TVM_ERRORS as error:
+            raise LogStoreError(f"the trace of a candidate for {task.name} is not JSON: {error}") from None
+        config = trial.proposal.config
+        return TrialRecord(
+            task_key=task.key,
+            task_name=task.name,
+            kind=task.kind,
+            tuner=trial.arm.state.tuner,
+            config=None if config is None else config.as_dict(),
+            trace=trace,
+            status=measurement.status,
+            run_secs=measurement.run_secs,
+            error=measurement.error,
+            timestamp=time.time(),
+            trial=self._store.next_trial(),
+            source=trial.proposal.source,
+        )
+
+    def _finish_begun(self) -> None:
+        """After a request to stop: keep what workers are busy with, drop what waits."""
+        self._measurer.cancel()
+        deadline = time.monotonic() + self._options.timeout
+        while self._measurer.in_flight and time.monotonic() < deadline:
+            self._collect(_WAIT)
+            self._measurer.cancel()
