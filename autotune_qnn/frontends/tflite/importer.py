@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tvm
 from tvm import relax
 
 from autotune_qnn.errors import DialectError, ModelError, UnsupportedOperatorError
@@ -37,7 +36,6 @@ MAX_BATCH = 4096
 _FOLLOWS = "operands that an unsupported operator makes"
 _RELAX_ERRORS = (
     DialectError,
-    tvm.error.TVMError,
     RuntimeError,
     ValueError,
     TypeError,
