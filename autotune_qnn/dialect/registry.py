@@ -25,7 +25,7 @@ from autotune_qnn.errors import DialectError
 
 Array = npt.NDArray[Any]
 Operand = Array | tuple[Array, ...]
-ReferenceFunction = Callable[..., Array]
+ReferenceFunction = Callable[..., Any]
 
 _FIRST_LEVEL = 10
 _LAST_LEVEL = 30
