@@ -10,10 +10,11 @@ from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import TargetError, UsageError
 from autotune_qnn.frontends import get_frontend
 from autotune_qnn.frontends.base import Frontend, ImportedModel, ImportOptions
+from autotune_qnn.frontends.tflite.archive import cache_folder
 from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import LogHeader
 from autotune_qnn.quantization import Arithmetic
-from autotune_qnn.zoo.tflite import tutorial_model
+from autotune_qnn.zoo.tutorial import tutorial_model
 
 
 def import_model(arguments: argparse.Namespace) -> tuple[Frontend, ImportedModel]:
@@ -23,9 +24,7 @@ def import_model(arguments: argparse.Namespace) -> tuple[Frontend, ImportedModel
     frontend = get_frontend(arguments.frontend)
     path = arguments.model
     if path is None:
-        if arguments.frontend != "tflite":
-            raise UsageError(f"the frontend {arguments.frontend} has no model of its own: pass --model FILE")
-        path = tutorial_model()
+        path = tutorial_model(arguments.frontend, cache_folder())
     options = ImportOptions(arithmetic=Arithmetic(arguments.arithmetic), batch=arguments.batch)
     return frontend, frontend.load(path, options)
 

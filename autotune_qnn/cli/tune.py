@@ -28,36 +28,36 @@ from autotune_qnn.tuning.tuner import tune
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the subcommand."""
+    """Run the subcommand. Whatever the user may have got wrong is looked at before the work begins."""
     target = parse_target(arguments.target, to_run=True)
     options = _options(arguments)
     check_threads(arguments.threads)
     check_writable(arguments.json, "--json")
     check_writable(arguments.output, "--output")
     frontend, model = import_model(arguments)
-    inputs = open_inputs(arguments, model)
-    lowered = relax.lower(model.mod, target, arguments.threads)
     if arguments.tasks == "list":
+        lowered = relax.lower(model.mod, target, arguments.threads)
         show(task_table(lowered.tasks, _existing_store(arguments, target, model)))
         return 0
-    tasks = select_tasks(lowered.tasks, arguments.tasks)
+    inputs = open_inputs(arguments, model)
     header = log_header(arguments, target, model)
     with LogStore.open(arguments.log_dir, target.canonical, model.name, header) as store:
-        summary = _tune(tasks, target, store, options, quiet=arguments.quiet)
+        lowered = relax.lower(model.mod, target, arguments.threads)
+        summary = _tune(select_tasks(lowered.tasks, arguments.tasks), target, store, options, arguments.quiet)
         if summary is not None and summary.interrupted:
             say(
                 f"interrupted: {len(store)} trials are kept in {store.path}; "
                 "the same command continues from there"
             )
             return INTERRUPTED
+        tuning = _tuning(arguments, store, summary)
         with tempfile.TemporaryDirectory(prefix="autotune-qnn-") as folder:
             place = arguments.output or Path(folder) / "after.so"
-            before = build_model(
-                model, target, no_history, arguments.threads, Path(folder) / "before.so", lowered
-            )
+            plain = Path(folder) / "before.so"
+            before = build_model(model, target, no_history, arguments.threads, plain, lowered)
             after = build_model(model, target, store.best, arguments.threads, place, lowered)
-            tuning = _tuning(arguments, store, summary)
-            report = evaluate(frontend, model, target, (before, after), inputs, tuning, quiet=arguments.quiet)
+            builds = (before, after)
+            report = evaluate(frontend, model, target, builds, inputs, tuning, quiet=arguments.quiet)
     _publish(report, arguments.json)
     return 0
 
@@ -88,7 +88,7 @@ def _existing_store(
 
 
 def _tune(
-    tasks: Sequence[TuningTask], target: TargetSpec, store: LogStore, options: TuneOptions, *, quiet: bool
+    tasks: Sequence[TuningTask], target: TargetSpec, store: LogStore, options: TuneOptions, quiet: bool
 ) -> TuneSummary | None:
     """Tune, unless no trials are asked for."""
     if options.trials == 0:

@@ -1,0 +1,1 @@
+"""Named pre-quantized models of each source framework."""
