@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import autotune_qnn
+from autotune_qnn.build.history import History, scheduled_by
 from autotune_qnn.build.manifest import (
     Manifest,
     TensorSpec,
@@ -22,10 +24,6 @@ from autotune_qnn.engines import relax
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import BuildError
 from autotune_qnn.frontends.base import ImportedModel, TensorInfo
-from autotune_qnn.logs import TrialRecord
-
-History = Callable[[str], TrialRecord | None]
-"""The best record of a task's key, or None: `LogStore.best` is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +32,6 @@ class Built:
 
     library: Path
     manifest: Manifest
-
-
-def no_history(key: str) -> TrialRecord | None:
-    """The history of a model that was never tuned: every task gets its default schedule."""
-    del key
-    return None
 
 
 def build_model(
@@ -56,8 +48,8 @@ def build_model(
     BuildError where compilation or writing fails; what was at `library` before then stays.
     """
     lowered = lowered or relax.lower(imported.mod, target, threads)
-    module, coverage = relax.apply_best(lowered, lambda task: history(task.key))
-    executable = relax.compile(module, target, threads)
+    module, coverage = relax.apply_best(lowered, scheduled_by(history))
+    executable = relax.compile_module(module, target)
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         _export(executable, library)
@@ -100,7 +92,7 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _export(executable: relax.Executable, library: Path) -> None:
+def _export(executable: Any, library: Path) -> None:
     """Link into a folder beside the destination, then move the finished file there in one step."""
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{library.name}.") as folder:
         temporary = Path(folder) / "library.so"

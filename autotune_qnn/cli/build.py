@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from autotune_qnn.build.history import no_history
 from autotune_qnn.build.manifest import manifest_path
-from autotune_qnn.build.model import build_model, no_history
+from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, parse_target
 from autotune_qnn.cli.results import check_writable
 from autotune_qnn.cli.terminal import show

@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune_qnn.build.model import build_model, no_history
+from autotune_qnn.build.history import no_history
+from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, parse_target
 from autotune_qnn.cli.evaluate import evaluate, open_inputs
 from autotune_qnn.cli.results import check_writable, write_text

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-DIGITS = 4
+DIGITS = 5
 """Decimal places that milliseconds are kept with."""
 
 _SPIN_STEPS = 20_000

@@ -59,7 +59,7 @@ class Speedup:
     @classmethod
     def of(cls, latency: LatencySection) -> Speedup:
         """Divide the medians."""
-        after = latency.after.median_ms
+        after = max(latency.after.median_ms, 1e-5)
         return cls(
             over_before=round(latency.before.median_ms / after, 3),
             over_reference=round(latency.reference.median_ms / after, 3),

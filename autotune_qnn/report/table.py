@@ -63,7 +63,7 @@ def _latency(report: Report) -> str:
     rows = [["latency (ms)", *_RUNNERS]]
     columns = [getattr(report.latency, name) for name in _RUNNERS]
     rows += [
-        [title, *(f"{getattr(column, name):.4f}" for column in columns)] for title, name in _LATENCY_ROWS
+        [title, *(f"{getattr(column, name):.5f}" for column in columns)] for title, name in _LATENCY_ROWS
     ]
     rows.append(["repeats", *(str(column.repeats) for column in columns)])
     rows.append(["runs a repeat", *(str(column.runs_per_repeat) for column in columns)])

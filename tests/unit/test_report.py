@@ -83,7 +83,7 @@ def test_the_table_holds_the_numbers_of_the_json(report: Report) -> None:
     table = render(report)
     for build in (report.latency.before, report.latency.after, report.latency.reference):
         for value in (build.median_ms, build.mean_ms, build.p10_ms, build.p90_ms, build.min_ms, build.std_ms):
-            assert f"{value:.4f}" in table
+            assert f"{value:.5f}" in table
     shares = ("19 of 20", "95.0000 %", "99.9999 %", "90.2000 %")
     coverage = "20 tasks: 17 tuned, 3 with a default schedule, 0 missing"
     for text in (*shares, coverage, "2 timeout", "387", "tusker", "2.5 times", "A CPU, 1 thread"):
