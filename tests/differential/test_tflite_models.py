@@ -1,4 +1,4 @@
-"""The real TFLite models: our NumPy reference against TFLite's interpreters, every element of every output."""
+"""The real TFLite models: our NumPy reference against TFLite's interpreters, every element of every tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every TFLite operator, many random uses of each, against TFLite's own interpreters: all elements identical."""
+"""Every TFLite operator, many random uses of each, against TFLite's interpreters: all elements identical."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_names_never_leave_the_cache(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["a.txt"], ["a.tflite", "b.tflite"]])
 def test_exactly_one_model(names: list[str], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected exactly one"):
-        model_file(tar(tmp_path / "m.tgz", {name: b"x" for name in names}))
+        model_file(tar(tmp_path / "m.tgz", dict.fromkeys(names, b"x")))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
