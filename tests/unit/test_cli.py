@@ -193,3 +193,11 @@ def test_a_bare_interpreter_is_told_how_to_set_up(tmp_path: Path) -> None:
     assert result.returncode == 7
     assert len(result.stderr.splitlines()) == 1
     assert str(scripts / "setup") in result.stderr
+
+
+def test_the_readme_has_the_same_exit_codes() -> None:
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    for line in EXIT_CODES.splitlines()[1:]:
+        code, meaning = line.strip().split(None, 1)
+        row = next(row for row in text.splitlines() if row.startswith(f"| {code} |"))
+        assert meaning.replace(" (Ctrl-C)", "") in row
