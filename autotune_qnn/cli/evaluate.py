@@ -93,7 +93,7 @@ def evaluate(
     ):
         total = sum(len(dataset) for dataset in inputs.datasets)
         with tqdm(
-            total=total, desc="comparing", unit="input", file=sys.stderr, disable=quiet, leave=False
+            total=total, desc="comparing", unit="input", file=sys.stderr, disable=quiet or None, leave=False
         ) as bar:
             comparison = compare({BEFORE: before, AFTER: after}, reference, inputs.datasets, bar.update)
         predictions = tuple(_predict(after, image, inputs.labels) for image in inputs.images)
