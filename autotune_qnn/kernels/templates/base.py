@@ -179,3 +179,7 @@ class ScheduleTemplate(Protocol):
         Raises ScheduleRejected when the configuration does not fit the workload. The schedule must be traced
         (built only of schedule primitives), so that its trace replays elsewhere.
         """
+
+
+TemplateFactory = Callable[[int], ScheduleTemplate]
+"""From the number of threads that a kernel may use to its template."""

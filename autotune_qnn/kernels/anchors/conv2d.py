@@ -1,0 +1,179 @@
+"""qnn.conv2d and qnn.dense as TensorIR: packed weights, int32 accumulators, zero points folded into one vector.
+
+With data a, its zero point za, weights w and theirs zw, the exact result is
+    Σ (a - za)(w - zw) = Σ a·w' - r·Σ a - za·(Σ w' - K·r),   w' = w - s,  r = zw - s,
+where s is chosen so that w' fits the multiply's dtype. The last term joins the bias; r is zero wherever w - zw
+fits, and otherwise the window's sum of data is computed once for all output channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import te, tirx
+
+from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
+from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.isa import DotShape
+
+
+@dataclass(frozen=True)
+class Accumulated:
+    """An anchor's result: int32 accumulators by output index, bias included."""
+
+    value: Any
+    macs: int
+
+
+def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
+    """A function (batch, row, column, byte) → uint8 of the padded input, counted from the window's corner.
+
+    `data` is such a function of the input itself.
+    """
+    if not geometry.padded:
+        return data
+    top, left = geometry.padding[:2]
+    height, width, channels = geometry.height, geometry.width, geometry.channels
+
+    def inside(y: Any, x: Any) -> Any:
+        return tirx.all(y >= top, y < height + top, x >= left, x < width + left)
+
+    if geometry.rows:
+        length = (geometry.padded_width * channels + 3 + 63) // 64 * 64
+
+        def row_byte(n: Any, y: Any, byte: Any) -> Any:
+            moved = byte - left * channels
+            bounds = tirx.all(y >= top, y < height + top, moved >= 0, moved < width * channels)
+            value = data(n, y - top, tirx.floordiv(moved, channels), tirx.floormod(moved, channels))
+            return tirx.if_then_else(bounds, value, pad_value)
+
+        padded = te.compute(
+            (geometry.batch, geometry.padded_height, length), row_byte, name="data_pad"
+        )
+        return lambda n, y, x, c: padded[n, y, x * channels + c]
+    slack = 0 if geometry.group_channels % 4 == 0 else 4
+    padded = te.compute(
+        (geometry.batch, geometry.padded_height, geometry.padded_width, channels + slack),
+        lambda n, y, x, c: tirx.if_then_else(
+            tirx.all(inside(y, x), c < channels) if slack else inside(y, x),
+            data(n, y - top, x - left, c),
+            pad_value,
+        ),
+        name="data_pad",
+    )
+    return lambda n, y, x, c: padded[n, y, x, c]
+
+
+def _products(geometry: ConvGeometry, shape: DotShape, read: Any, packed: Any) -> Any:
+    """The int32 sums of data times packed weights, [batch, rows, computed columns, padded channels]."""
+    kernel_row = te.reduce_axis((0, geometry.kernel[0]), "kh")
+    kernel_column = te.reduce_axis((0, geometry.columns), "kw")
+    quad = te.reduce_axis((0, geometry.quads), "quad")
+    pair = te.reduce_axis((0, shape.pair_count), "pair")
+    inner = te.reduce_axis((0, shape.pair_size), "inner")
+    outputs = geometry.padded_group_outputs(shape.lanes)
+    stride_y, stride_x = geometry.strides
+    dilate_y, dilate_x = geometry.dilation
+
+    def total(n: Any, y: Any, x: Any, c: Any) -> Any:
+        first = 0 if geometry.groups == 1 else tirx.floordiv(c, outputs) * geometry.group_channels
+        places = [c // shape.lanes, kernel_row, kernel_column, quad]
+        if shape.pair_count == 1:
+            place, index, axes = inner, [*places, c % shape.lanes, inner], [inner]
+        elif shape.pair_size == 1:
+            place, index, axes = pair, [*places, pair, c % shape.lanes], [pair]
+        else:
+            place = pair + inner * shape.pair_count
+            index, axes = [*places, pair, c % shape.lanes, inner], [pair, inner]
+        value = read(
+            n,
+            y * stride_y + kernel_row * dilate_y,
+            x * stride_x + kernel_column * dilate_x,
+            first + quad * 4 + place,
+        )
+        return te.sum(
+            value.astype("int32") * packed[tuple(index)].astype("int32"),
+            axis=[kernel_row, kernel_column, quad, *axes],
+        )
+
+    extents = (geometry.batch, geometry.out_height, geometry.computed_width, geometry.groups * outputs)
+    return te.compute(extents, total, name="conv")
+
+
+def _window_sums(geometry: ConvGeometry, read: Any) -> Any:
+    """The int32 sum of the data under each window, for each group."""
+    kernel_row = te.reduce_axis((0, geometry.kernel[0]), "kh")
+    kernel_column = te.reduce_axis((0, geometry.kernel[1]), "kw")
+    channel = te.reduce_axis((0, geometry.group_channels), "channel")
+    column = geometry.channels if geometry.rows else 0
+
+    def total(n: Any, y: Any, x: Any, g: Any) -> Any:
+        row = y * geometry.strides[0] + kernel_row * geometry.dilation[0]
+        if column:
+            value = read(n, row, x * geometry.strides[1], kernel_column * column + channel)
+        else:
+            place = x * geometry.strides[1] + kernel_column * geometry.dilation[1]
+            value = read(n, row, place, g * geometry.group_channels + channel)
+        return te.sum(value.astype("int32"), axis=[kernel_row, kernel_column, channel])
+
+    extents = (geometry.batch, geometry.out_height, geometry.computed_width, geometry.groups)
+    return te.compute(extents, total, name="window_sum")
+
+
+def conv2d(
+    inputs: KernelInputs,
+    geometry: ConvGeometry,
+    shape: DotShape,
+    data: Any,
+    weights: NDArray[np.integer],
+    weight_zero_point: NDArray[np.integer],
+    data_zero_point: int,
+    bias: NDArray[np.integer] | None,
+) -> Accumulated:
+    """A convolution of uint8 data, a function of (batch, row, column, channel), with constant OHWI weights.
+
+    `data_zero_point` is that of the data as stored; it also fills the border.
+    """
+    split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
+    pad_value = inputs.integer(data_zero_point).astype("uint8")
+    read = _reader(geometry, data, pad_value)
+    packed = inputs.constant(geometry.pack(split.values, shape), "weights")
+    products = _products(geometry, shape, read, packed)
+    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    outputs, padded_outputs = geometry.group_outputs, geometry.padded_group_outputs(shape.lanes)
+
+    def place(channel: Any) -> Any:
+        if outputs == padded_outputs:
+            return channel
+        if geometry.groups == 1:
+            return channel
+        return tirx.floordiv(channel, outputs) * padded_outputs + tirx.floormod(channel, outputs)
+
+    if split.remaining.any():
+        products = _corrected(inputs, geometry, products, _window_sums(geometry, read), split.remaining)
+
+    def result(index: Sequence[Any]) -> Any:
+        n, y, x, c = index
+        return products[n, y, x, place(c)] + folded[c]
+
+    return Accumulated(result, geometry.macs)
+
+
+def _corrected(
+    inputs: KernelInputs, geometry: ConvGeometry, products: Any, sums: Any, remaining: NDArray[np.int32]
+) -> Any:
+    """The products minus the window's sum of data times what remains of the weights' zero point."""
+    outputs = int(products.shape[3]) // geometry.groups
+    padded = np.zeros((geometry.groups, outputs), np.int32)
+    padded[:, : geometry.group_outputs] = remaining.reshape(geometry.groups, -1)
+    vector = inputs.vector(padded, "weight_zero_point")
+
+    def element(n: Any, y: Any, x: Any, c: Any) -> Any:
+        window = sums[n, y, x, tirx.floordiv(c, outputs) if geometry.groups > 1 else 0]
+        return products[n, y, x, c] - window * vector[c]
+
+    return te.compute(products.shape, element, name="corrected")

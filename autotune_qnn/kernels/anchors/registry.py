@@ -1,0 +1,102 @@
+"""The registry of anchor rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.isa import DotShape
+from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.templates.base import TemplateFactory
+
+
+@dataclass(frozen=True)
+class AnchorCall:
+    """The operator around which a kernel is built.
+
+    Attributes:
+        operator, call: its name and the Relax call.
+        operands: in order; a tuple operand is a tuple of operands.
+        shape, dtype: of its output.
+        bias: the int32 vector that the next operator adds, or None. Only rules with `takes_bias` see one.
+        inputs: the parameters of the kernel.
+        dot: the dot-product step of the target.
+    """
+
+    operator: str
+    call: Any
+    operands: tuple[Any, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    bias: NDArray[np.integer] | None
+    inputs: KernelInputs
+    dot: DotShape
+
+    @property
+    def attributes(self) -> Attributes:
+        """The operator's attributes."""
+        return Attributes(self.operator, self.call.attrs)
+
+    def constant(self, place: int) -> NDArray[Any]:
+        """A constant operand's values; BuildError where it is not constant."""
+        operand = self.operands[place]
+        if not isinstance(operand, Operand) or operand.constant is None:
+            raise BuildError(f"{self.operator}: operand {place} must be a constant")
+        return operand.constant
+
+    def unsupported(self, what: str) -> BuildError:
+        """The error for an operator that this rule cannot lower."""
+        return BuildError(f"{self.operator}: no kernel for {what}")
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What an anchor computes: lanes by output index, and how to schedule the kernel.
+
+    `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates.
+    """
+
+    lanes: LaneFunction
+    kind: str
+    detail: str
+    macs: int
+    template: TemplateFactory
+
+
+Rule = Callable[[AnchorCall], Anchor]
+_RULES: dict[str, Rule] = {}
+_BIASED: set[str] = set()
+
+
+def anchor(operator: str, *, takes_bias: bool = False) -> Callable[[Rule], Rule]:
+    """Register a function as the anchor rule of an operator."""
+
+    def register(rule: Rule) -> Rule:
+        _RULES[operator] = rule
+        if takes_bias:
+            _BIASED.add(operator)
+        return rule
+
+    return register
+
+
+def is_anchor(operator: str) -> bool:
+    """Whether a kernel can be built around the operator."""
+    return operator in _RULES
+
+
+def takes_bias(operator: str) -> bool:
+    """Whether the operator's rule folds a following bias."""
+    return operator in _BIASED
+
+
+def anchor_rule(operator: str) -> Rule:
+    """The anchor rule of an operator."""
+    return _RULES[operator]

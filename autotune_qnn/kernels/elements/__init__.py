@@ -1,0 +1,17 @@
+"""Element rules: what an elementwise QNN operator computes for one element, as a TensorIR expression."""
+
+from __future__ import annotations
+
+from autotune_qnn.kernels.elements import binary, clip, conversion, requantize, table
+from autotune_qnn.kernels.elements.registry import ElementCall, element_rule, is_elementwise
+
+__all__ = [
+    "ElementCall",
+    "binary",
+    "clip",
+    "conversion",
+    "element_rule",
+    "is_elementwise",
+    "requantize",
+    "table",
+]

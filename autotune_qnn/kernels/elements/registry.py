@@ -1,0 +1,76 @@
+"""The registry of element rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.operand import LaneFunction, Operand
+
+
+@dataclass(frozen=True)
+class ElementCall:
+    """An elementwise operator in a kernel under construction.
+
+    Attributes:
+        operator: its name, as `qnn.requantize`.
+        call: the Relax call, for its attributes.
+        operands: its operands in order; tuples are not elementwise.
+        shape, dtype: of its output.
+        inputs: the parameters of the kernel.
+    """
+
+    operator: str
+    call: Any
+    operands: tuple[Operand, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    inputs: KernelInputs
+
+    def text(self, name: str) -> str:
+        """A string attribute."""
+        return Attributes(self.operator, self.call.attrs).string(name)
+
+    def number(self, name: str) -> int:
+        """An integer attribute."""
+        return Attributes(self.operator, self.call.attrs).integer(name)
+
+    def unsupported(self, what: str) -> BuildError:
+        """The error for an operator that this rule cannot lower."""
+        return BuildError(f"{self.operator}: no kernel for {what}")
+
+    def flat_index(self, index: Any) -> Any:
+        """The row-major place of an element of the output."""
+        flat: Any = 0
+        for place, extent in zip(index, self.shape, strict=True):
+            flat = flat * extent + place
+        return flat
+
+
+Rule = Callable[[ElementCall], LaneFunction]
+_RULES: dict[str, Rule] = {}
+
+
+def element(*operators: str) -> Callable[[Rule], Rule]:
+    """Register a function as the element rule of these operators."""
+
+    def register(rule: Rule) -> Rule:
+        for operator in operators:
+            _RULES[operator] = rule
+        return rule
+
+    return register
+
+
+def is_elementwise(operator: str) -> bool:
+    """Whether an element rule exists for the operator."""
+    return operator in _RULES
+
+
+def element_rule(operator: str) -> Rule:
+    """The element rule of an operator."""
+    return _RULES[operator]

@@ -1,0 +1,178 @@
+"""qnn.requantize in each of its arithmetics (formulas: the dialect's documentation of the operator)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import te, tirx
+
+from autotune_qnn.kernels.elements.registry import ElementCall, element
+from autotune_qnn.kernels.fixed_point import (
+    doubling_high_multiply,
+    shift_half_away,
+    shift_half_up,
+    shift_left_saturated,
+)
+from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.lane import Lane, bounds, expression_dtype, int32
+from autotune_qnn.kernels.operand import LaneFunction
+from autotune_qnn.quantization import quantize_multiplier
+
+
+def per_channel(inputs: KernelInputs, array: NDArray[Any], name: str, axis: int) -> Any:
+    """A function from an element's index to its channel's value: a scalar where the array has one element."""
+    flat = np.asarray(array).reshape(-1)
+    if flat.size == 1:
+        value = flat[0]
+        constant = inputs.real(float(value)) if flat.dtype == np.float32 else inputs.integer(int(value))
+        return lambda _index: constant
+    vector = inputs.vector(flat, name)
+    return lambda index: vector(index[axis])
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Multiplier and shifts of a fixed-point requantization, as functions of an element's index."""
+
+    multiplier: Any
+    right: Any
+    half: Any
+    sign: Any
+    left: Any | None
+
+    @classmethod
+    def of(cls, inputs: KernelInputs, ratio: NDArray[np.float64], axis: int) -> FixedPoint:
+        """From input scale over output scale, one value or one for each channel."""
+        multiplier, exponent = (np.asarray(part, np.int64).reshape(-1) for part in quantize_multiplier(ratio))
+        right = np.maximum(-exponent, 0)
+        half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
+
+        def place(values: NDArray[Any], name: str) -> Any:
+            return per_channel(inputs, values.astype(np.int32), name, axis)
+
+        left = np.maximum(exponent, 0)
+        return cls(
+            place(multiplier, "multiplier"),
+            place(right, "shift"),
+            place(half, "half"),
+            place(np.where(right > 0, -1, 0), "sign"),
+            place(left, "left_shift") if left.any() else None,
+        )
+
+    def apply(self, value: Any, index: Sequence[Any], rounding: str) -> Any:
+        """The requantized int32 value of one element, before its zero point; rounding TFLITE or RUY."""
+        if self.left is not None:
+            value = shift_left_saturated(value, self.left(index))
+        high = doubling_high_multiply(value, self.multiplier(index))
+        if rounding == "RUY":
+            return shift_half_up(high, self.right(index), self.half(index))
+        return shift_half_away(high, self.right(index), self.half(index), self.sign(index))
+
+
+def round_half_away(value: Any) -> Any:
+    """roundf for a float expression: to nearest, ties away from zero, as a float."""
+    whole = tirx.trunc(value)
+    dtype = expression_dtype(value)
+    one = tirx.const(1.0, dtype)
+    zero = tirx.const(0.0, dtype)
+    step = tirx.Select(value < zero, zero - one, one)
+    return whole + tirx.Select(tirx.abs(value - whole) >= tirx.const(0.5, dtype), step, zero)
+
+
+def _centered(call: ElementCall, index: Sequence[Any], zero_point: int) -> Any:
+    value, moved = call.operands[0].at(index).settled(call.inputs)
+    if call.operands[0].dtype == "int32" and zero_point == 0 and moved == 0:
+        return value
+    return value + call.inputs.integer(moved - zero_point)
+
+
+@element("qnn.requantize")
+def requantize(call: ElementCall) -> LaneFunction:
+    """The rule of qnn.requantize; its arithmetic is named by `compute_dtype` and `rounding`."""
+    arithmetic = (call.text("compute_dtype"), call.text("rounding"))
+    builders = {
+        ("float32", "TONEAREST"): _float32,
+        ("int64", "TFLITE"): _fixed_point,
+        ("int64", "RUY"): _fixed_point,
+        ("float64", "AWAY"): _float64,
+        ("int32", "UPWARD"): _eight_bit,
+    }
+    if arithmetic not in builders:
+        raise call.unsupported(f"compute_dtype {arithmetic[0]} with rounding {arithmetic[1]}")
+    input_zero_point = call.operands[2].array.reshape(-1)
+    if (input_zero_point != input_zero_point[0]).any() or call.operands[4].array.size != 1:
+        raise call.unsupported("zero points that differ between channels")
+    return builders[arithmetic](call)
+
+
+def _axis(call: ElementCall) -> int:
+    return call.number("axis") % len(call.shape)
+
+
+def _finish(call: ElementCall, value: Any) -> Lane:
+    low, high = bounds(call.dtype)
+    return Lane(value, int(call.operands[4].scalar()), low, high)
+
+
+def _float32(call: ElementCall) -> LaneFunction:
+    scale = np.float32(call.operands[1].array) / np.float32(call.operands[3].scalar())
+    factor = per_channel(call.inputs, np.asarray(scale, np.float32), "scale", _axis(call))
+    zero_point = int(call.operands[2].scalar())
+
+    def lane(index: Sequence[Any]) -> Lane:
+        return _finish(call, _centered(call, index, zero_point).astype("float32") * factor(index))
+
+    return lane
+
+
+def _fixed_point(call: ElementCall) -> LaneFunction:
+    ratio = call.operands[1].array.astype(np.float64) / np.float64(call.operands[3].scalar())
+    fixed = FixedPoint.of(call.inputs, np.asarray(ratio), _axis(call))
+    zero_point = int(call.operands[2].scalar())
+    rounding, tail = call.text("rounding"), call.text("tail_rounding")
+    block = call.number("tail_block")
+
+    def lane(index: Sequence[Any]) -> Lane:
+        value = _centered(call, index, zero_point)
+        result = fixed.apply(value, index, rounding)
+        if tail and block:
+            flat = call.text("tail_axis") == "flat"
+            count = int(np.prod(call.shape)) if flat else call.shape[_axis(call)]
+            place = call.flat_index(index) if flat else index[_axis(call)]
+            boundary = count // block * block
+            result = tirx.Select(place < int32(boundary), result, fixed.apply(value, index, tail))
+        return _finish(call, result)
+
+    return lane
+
+
+def _float64(call: ElementCall) -> LaneFunction:
+    ratio = call.operands[1].array.astype(np.float64) / np.float64(call.operands[3].scalar())
+    factor = call.inputs.vector(np.broadcast_to(ratio.reshape(-1), (call.shape[_axis(call)],)), "ratio")
+    zero_point = int(call.operands[2].scalar())
+    moved = int(call.operands[4].scalar())
+    low, high = bounds(call.dtype)
+
+    def lane(index: Sequence[Any]) -> Lane:
+        value = _centered(call, index, zero_point).astype("float64") * factor[index[_axis(call)]]
+        smallest, largest = (call.inputs.integer(bound - moved).astype("float64") for bound in (low, high))
+        rounded = round_half_away(te.max(te.min(value, largest), smallest))
+        return Lane(rounded.astype("int32"), moved, low, high)
+
+    return lane
+
+
+def _eight_bit(call: ElementCall) -> LaneFunction:
+    ratio = np.float32(call.operands[1].scalar()) / np.float32(call.operands[3].scalar())
+    multiplier = call.inputs.integer(int(np.rint(np.float32(256) * ratio)))
+    zero_point = int(call.operands[2].scalar())
+
+    def lane(index: Sequence[Any]) -> Lane:
+        value = _centered(call, index, zero_point) * multiplier + int32(128)
+        return _finish(call, value >> int32(8))
+
+    return lane

@@ -1,0 +1,166 @@
+"""Shapes and packing of a convolution, independent of TensorIR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune_qnn.kernels.isa import DotShape
+
+_LONGEST_TILE = 14
+_SHORTEST_TILE = 4
+
+
+def ceil_div(value: int, divisor: int) -> int:
+    """The quotient rounded up."""
+    return -(-value // divisor)
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """A convolution over NHWC data with OHWI weights.
+
+    Attributes:
+        batch, height, width, channels: of the input.
+        out_channels: of the output; groups divide both channel counts.
+        kernel, strides, dilation: (height, width).
+        padding: (top, left, bottom, right).
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    out_channels: int
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: tuple[int, int, int, int]
+    groups: int = 1
+
+    @cached_property
+    def out_height(self) -> int:
+        top, _, bottom, _ = self.padding
+        return (self.height + top + bottom - (self.kernel[0] - 1) * self.dilation[0] - 1) // self.strides[0] + 1
+
+    @cached_property
+    def out_width(self) -> int:
+        _, left, _, right = self.padding
+        return (self.width + left + right - (self.kernel[1] - 1) * self.dilation[1] - 1) // self.strides[1] + 1
+
+    @property
+    def group_channels(self) -> int:
+        """Input channels of one group."""
+        return self.channels // self.groups
+
+    @property
+    def group_outputs(self) -> int:
+        """Output channels of one group."""
+        return self.out_channels // self.groups
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations, padding included."""
+        pixels = self.batch * self.out_height * self.out_width
+        return pixels * self.out_channels * self.group_channels * self.kernel[0] * self.kernel[1]
+
+    @cached_property
+    def computed_width(self) -> int:
+        """Output columns to compute: more than there are where no good register tile divides their number."""
+        width = self.out_width
+        if width <= _LONGEST_TILE or any(width % tile == 0 for tile in range(_SHORTEST_TILE, _LONGEST_TILE + 1)):
+            return width
+        return min(ceil_div(width, tile) * tile for tile in range(8, _SHORTEST_TILE, -1))
+
+    @property
+    def rows(self) -> bool:
+        """Whether a kernel row is read as one run of bytes.
+
+        In NHWC the channels of neighbouring columns follow each other. Where the channel count is no multiple
+        of four, the run is cut into quads and only its end is padded, with zero weights.
+        """
+        return self.groups == 1 and self.dilation[1] == 1 and self.channels % 4 != 0
+
+    @property
+    def padded(self) -> bool:
+        """Whether the input is first copied into a buffer with its border and some slack behind each row."""
+        return any(self.padding) or self.group_channels % 4 != 0 or self.computed_width != self.out_width
+
+    @property
+    def quads(self) -> int:
+        """Steps of four bytes along the innermost reduction axis."""
+        return ceil_div(self.group_channels * (self.kernel[1] if self.rows else 1), 4)
+
+    @property
+    def columns(self) -> int:
+        """Extent of the reduction axis over kernel columns: 1 where a row is one run."""
+        return 1 if self.rows else self.kernel[1]
+
+    @property
+    def padded_height(self) -> int:
+        """Rows that the computation reads."""
+        return (self.out_height - 1) * self.strides[0] + (self.kernel[0] - 1) * self.dilation[0] + 1
+
+    @property
+    def padded_width(self) -> int:
+        """Columns that the computation reads."""
+        return (self.computed_width - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
+
+    def padded_group_outputs(self, lanes: int) -> int:
+        """Output channels of one group, rounded up to whole vectors."""
+        return ceil_div(self.group_outputs, lanes) * lanes
+
+    def pack(self, weights: NDArray[np.integer], shape: DotShape) -> NDArray[np.integer]:
+        """OHWI weights as [blocks, KH, columns, quads, pair_count, lanes, pair_size].
+
+        The axis pair_count is left out where it is 1, and so is pair_size.
+        """
+        kernel_height, kernel_width = self.kernel
+        outputs = self.padded_group_outputs(shape.lanes)
+        inner = self.quads * 4
+        grouped = np.zeros((self.groups, outputs, kernel_height, self.columns, inner), shape.weight_dtype)
+        run = weights.reshape(self.groups, self.group_outputs, kernel_height, self.columns, -1)
+        grouped[:, : self.group_outputs, :, :, : run.shape[-1]] = run
+        blocks = self.groups * outputs // shape.lanes
+        split = grouped.reshape(
+            blocks, shape.lanes, kernel_height, self.columns, self.quads, shape.pair_size, shape.pair_count
+        )
+        packed = split.transpose(0, 2, 3, 4, 6, 1, 5)
+        if shape.pair_count == 1:
+            return np.ascontiguousarray(packed[:, :, :, :, 0])
+        return np.ascontiguousarray(packed[..., 0] if shape.pair_size == 1 else packed)
+
+
+@dataclass(frozen=True)
+class SplitWeights:
+    """Weights minus their zero point, as far as they fit the dtype that the kernel multiplies with.
+
+    `values` holds weight - zero_point + remaining; `remaining` (one value for each output channel, or all zero)
+    times the sum of the data under the window has to be subtracted.
+    """
+
+    values: NDArray[np.integer]
+    remaining: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, weights: NDArray[np.integer], zero_point: NDArray[np.integer], dtype: str) -> SplitWeights:
+        """From OHWI (or [units, K]) weights and their zero point, one or one for each output channel."""
+        wide = weights.astype(np.int32)
+        zeros = np.broadcast_to(zero_point.reshape(-1).astype(np.int32), (weights.shape[0],))
+        centered = wide - zeros.reshape(-1, *[1] * (weights.ndim - 1))
+        info = np.iinfo(dtype)
+        if centered.size == 0 or (centered.min() >= info.min and centered.max() <= info.max):
+            return cls(centered.astype(dtype), np.zeros(weights.shape[0], np.int32))
+        shift = 128 if weights.dtype == np.uint8 else 0
+        return cls((wide - shift).astype(dtype), (zeros - shift).astype(np.int32))
+
+    def folded(self, data_zero_point: int, bias: NDArray[np.integer] | None) -> NDArray[np.int32]:
+        """Bias plus all terms that do not depend on the data, for each output channel."""
+        flat = self.values.reshape(self.values.shape[0], -1).astype(np.int64)
+        total = -data_zero_point * (flat.sum(1) - flat.shape[1] * self.remaining.astype(np.int64))
+        if bias is not None:
+            total = total + bias.reshape(-1).astype(np.int64)
+        return total.astype(np.int32)

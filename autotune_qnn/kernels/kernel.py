@@ -1,0 +1,174 @@
+"""From a group of operators to one PrimFunc with its constant arguments and its schedule template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax, te
+
+from autotune_qnn.dialect.constants import constant_value
+from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
+from autotune_qnn.kernels.elements import ElementCall, element_rule
+from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.isa import Isa, dot_shape
+from autotune_qnn.kernels.lane import Lane
+from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.storage import Storage
+from autotune_qnn.kernels.templates.base import TemplateFactory
+from autotune_qnn.kernels.templates.elementwise import ElementwiseTemplate
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel before scheduling.
+
+    Attributes:
+        kind, detail: what it computes ("conv2d", "1x56x56x64_64_k1x1s1") and the operators fused behind it.
+        func: the PrimFunc; parameters are the group's inputs, the constants, and the output.
+        constants: the arrays to pass for the parameters between inputs and output.
+        macs: multiply-accumulate operations, 0 for elementwise kernels.
+        template: the schedule template for a number of threads.
+    """
+
+    kind: str
+    detail: str
+    func: Any
+    constants: tuple[NDArray[Any], ...]
+    macs: int
+    template: TemplateFactory
+
+    @property
+    def name(self) -> str:
+        """A readable name that is also an identifier."""
+        return f"{self.kind}_{self.detail}"
+
+
+@dataclass(frozen=True)
+class KernelGroup:
+    """What `build_kernel` needs of a group of operators: its calls and external inputs."""
+
+    steps: tuple[tuple[Any, Any], ...]
+    inputs: tuple[Any, ...]
+
+
+def _shape(expression: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in expression.ty.shape)
+
+
+def _dtype(expression: Any) -> str:
+    return str(expression.ty.dtype)
+
+
+class _Builder:
+    """Builds the lanes of a group's operators one after the other."""
+
+    def __init__(self, group: KernelGroup, storage: Mapping[Any, Storage], isa: Isa) -> None:
+        self.inputs = KernelInputs()
+        self.isa = isa
+        self.known: dict[Any, Operand] = {}
+        self.kind, self.detail, self.macs = "elementwise", [], 0
+        self.template: TemplateFactory | None = None
+        for variable in group.inputs:
+            self.known[variable] = self._external(variable, storage[variable])
+
+    def _external(self, variable: Any, stored: Storage) -> Operand:
+        shape, dtype = _shape(variable), _dtype(variable)
+        tensor = self.inputs.activation(shape, stored.dtype)
+
+        def lane(index: Sequence[Any]) -> Lane:
+            value = tensor(*index)
+            if dtype in ("int8", "uint8"):
+                return Lane.of(value.astype("int32"), dtype, stored.offset)
+            return Lane(value, clamped=True)
+
+        return Operand(shape, dtype, lane, tensor=tensor, offset=stored.offset)
+
+    def _operand(self, expression: Any) -> Any:
+        array = constant_value(expression)
+        if array is not None:
+            return Operand(array.shape, str(array.dtype), constant=array)
+        if isinstance(expression, relax.Tuple):
+            return tuple(self._operand(field) for field in expression.fields)
+        if isinstance(expression, relax.Var):
+            return self.known[expression]
+        return Operand((), "")
+
+    def anchor(self, call: Any, bias: NDArray[np.integer] | None) -> LaneFunction:
+        """The lanes of the operator that the kernel is built around."""
+        name = str(call.op.name)
+        operands = tuple(self._operand(argument) for argument in call.args)
+        dot = dot_shape(self.isa)
+        result = anchor_rule(name)(
+            AnchorCall(name, call, operands, _shape(call), _dtype(call), bias, self.inputs, dot)
+        )
+        self.kind, self.macs, self.template = result.kind, result.macs, result.template
+        self.detail = [result.detail]
+        return result.lanes
+
+    def element(self, call: Any) -> LaneFunction:
+        """The lanes of an elementwise operator."""
+        name = str(call.op.name)
+        operands = tuple(self._operand(argument) for argument in call.args)
+        self.detail.append(name.rsplit(".", 1)[-1])
+        return element_rule(name)(
+            ElementCall(name, call, operands, _shape(call), _dtype(call), self.inputs)
+        )
+
+    def define(self, variable: Any, lanes: LaneFunction) -> None:
+        """Make a result available to later operators."""
+        self.known[variable] = Operand(_shape(variable), _dtype(variable), lanes)
+
+
+def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer] | None:
+    """The bias that the second operator adds to the first one's result, where it does just that."""
+    if len(steps) < 2 or str(steps[1][1].op.name) != "relax.add":
+        return None
+    call = steps[1][1]
+    array: NDArray[np.integer] = np.asarray(constant_value(call.args[1])).reshape(-1)
+    return np.broadcast_to(array, (_shape(call)[-1],))
+
+
+def build_kernel(
+    group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa
+) -> Kernel:
+    """Build the PrimFunc of a group.
+
+    `storage` says how each input is kept in memory and `output` how the result is to be.
+    """
+    builder = _Builder(group, storage, isa)
+    steps = list(group.steps)
+    if is_anchor(str(steps[0][1].op.name)):
+        variable, call = steps.pop(0)
+        bias = _bias_after(group.steps) if takes_bias(str(call.op.name)) else None
+        lanes = builder.anchor(call, bias)
+        if bias is not None:
+            variable = steps.pop(0)[0]
+        builder.define(variable, lanes)
+    for variable, call in steps:
+        builder.define(variable, builder.element(call))
+    last = group.steps[-1][0]
+    shape = _shape(last)
+    finished = builder.known[last]
+
+    def element(*index: Any) -> Any:
+        lane = finished.at(index)
+        if output.dtype.startswith("float"):
+            return lane.value.astype(output.dtype)
+        return lane.stored(builder.inputs, output.offset).astype(output.dtype)
+
+    try:
+        result = te.compute(shape, element, name="output")
+    except OverflowError as error:
+        raise BuildError(f"{builder.kind} {'_'.join(builder.detail)}: {error}") from error
+    placeholders, constants = builder.inputs.signature()
+    func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
+    template = builder.template or ElementwiseTemplate.factory(shape)
+    detail = "_".join(builder.detail)
+    if builder.kind == "elementwise":
+        detail = "x".join(map(str, shape)) + "_" + detail
+    return Kernel(builder.kind, detail, func, tuple(constants), builder.macs, template)

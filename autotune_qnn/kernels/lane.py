@@ -1,0 +1,90 @@
+"""One element of an integer tensor while a kernel computes it: its value, and the clamp it still owes.
+
+A clamp that follows a requantize can be merged with the saturation to the output's dtype: both bounds are integers,
+so clamping before or after rounding gives the same result. `Lane` keeps the value unclamped until it is stored or
+used, which turns requantize → clip into one pair of min and max.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from autotune_qnn.kernels.inputs import KernelInputs
+
+
+def int32(value: int) -> Any:
+    """An int32 literal."""
+    return tirx.const(value, "int32")
+
+
+def expression_dtype(expression: Any) -> str:
+    """The dtype of a TensorIR expression."""
+    return str(expression.ty.dtype)
+
+
+def bounds(dtype: str) -> tuple[int, int]:
+    """Lowest and highest value of an integer dtype."""
+    info = np.iinfo(dtype)
+    return int(info.min), int(info.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A value, not yet clamped to [low, high] nor moved by its zero point.
+
+    Attributes:
+        value: int32, or float32 where it still has to be rounded (to nearest, ties to even).
+        zero_point: added after rounding and clamping.
+        low, high: bounds of the result, zero point included.
+        clamped: whether `value` + `zero_point` is known to lie within the bounds.
+    """
+
+    value: Any
+    zero_point: int = 0
+    low: int = -(1 << 31)
+    high: int = (1 << 31) - 1
+    clamped: bool = False
+
+    @classmethod
+    def of(cls, value: Any, dtype: str, offset: int = 0) -> Lane:
+        """A lane whose int32 `value` minus its storage offset is known to be within a dtype's range."""
+        low, high = bounds(dtype)
+        return cls(value, -offset, low, high, True)
+
+    def clip(self, low: int, high: int) -> Lane:
+        """The lane with narrower bounds."""
+        narrower = low > self.low or high < self.high
+        return replace(
+            self,
+            low=min(max(self.low, low), high),
+            high=max(min(self.high, high), low),
+            clamped=self.clamped and not narrower,
+        )
+
+    def settled(self, inputs: KernelInputs) -> tuple[Any, int]:
+        """An int32 expression and an integer whose sum is the finished value: rounded and clamped."""
+        value = self.value
+        floating = expression_dtype(value) == "float32"
+        if not self.clamped:
+            literal = inputs.real if floating else inputs.integer
+            low, high = literal(self.low - self.zero_point), literal(self.high - self.zero_point)
+            value = te.max(te.min(value, high), low)
+        if floating:
+            value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
+        return value, self.zero_point
+
+    def finished(self, inputs: KernelInputs) -> Any:
+        """The finished value as one int32 expression."""
+        return self.stored(inputs, 0)
+
+    def stored(self, inputs: KernelInputs, offset: int) -> Any:
+        """The int32 expression to store: the finished value plus the offset of its storage."""
+        value, moved = self.settled(inputs)
+        moved += offset
+        if self.clamped:
+            return value if moved == 0 else value + int32(moved)
+        return value + inputs.integer(moved)

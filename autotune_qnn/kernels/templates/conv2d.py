@@ -1,0 +1,203 @@
+"""The schedule template of convolutions and dense layers.
+
+A tile of `rows` x `columns` pixels times `blocks` vectors of output channels stays in registers while all of the
+reduction passes through it: each step broadcasts four bytes of every pixel and multiplies them with one vector of
+weights for every block. The epilogue runs on the tile while it is still in registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from autotune_qnn.kernels.geometry import ConvGeometry
+from autotune_qnn.kernels.intrinsics import register_all
+from autotune_qnn.kernels.isa import DotShape
+from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.primitives import (
+    copy_rows,
+    divisors,
+    find_block,
+    unroll_all,
+    vectorize_last,
+)
+
+_ALL_ROWS = 1 << 20
+_UNROLLED_STEPS = 64
+_LONGEST_UNROLL = 256
+_PARALLEL_MACS = 400_000
+
+
+@dataclass(frozen=True)
+class ConvTemplate:
+    """Template of one convolution; see the module's documentation."""
+
+    geometry: ConvGeometry
+    dot: DotShape
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """conv2d."""
+        return "conv2d"
+
+    @classmethod
+    def factory(cls, geometry: ConvGeometry, dot: DotShape) -> TemplateFactory:
+        """The template for each number of threads."""
+        return lambda threads: cls(geometry, dot, threads)
+
+    @cached_property
+    def _blocks(self) -> int:
+        return self.geometry.groups * self.geometry.padded_group_outputs(self.dot.lanes) // self.dot.lanes
+
+    def _registers(self, values: Mapping[str, int]) -> int:
+        """Vector registers that a tile needs: accumulators, one vector of weights a block, one of data."""
+        pixels = values["rows"] * values["columns"]
+        weights = values["blocks"] * (1 if self.dot.pair_count == 1 else 2)
+        return pixels * values["blocks"] + weights + self.dot.pair_count
+
+    def _fits(self, values: Mapping[str, int]) -> bool:
+        kernel = self.geometry.kernel[0] * self.geometry.columns if values["unroll_kernel"] else 1
+        steps = values["rows"] * values["columns"] * values["blocks"] * values["quads"] * kernel
+        return self._registers(values) <= self.dot.registers and steps <= _LONGEST_UNROLL
+
+    def space(self) -> ConfigSpace:
+        """The knobs.
+
+        rows, columns, blocks: the register tile. quads: unrolled steps of the reduction. unroll_kernel: whether
+        the kernel's rows and columns are unrolled too. band: tiles of rows that are finished before the next
+        output channels (1: data stays in cache; all: weights do). pad_in_band: copy the border band by band.
+        parallel: whether bands and channel blocks are spread over threads.
+        """
+        geometry = self.geometry
+        bands = tuple(band for band in (1, 2, 4, 8) if band < geometry.out_height) + (_ALL_ROWS,)
+        knobs = (
+            Knob("rows", divisors(geometry.out_height, 8)),
+            Knob("columns", divisors(geometry.computed_width, 28)),
+            Knob("blocks", divisors(self._blocks, 16)),
+            Knob("quads", divisors(geometry.quads, 16)),
+            Knob("unroll_kernel", (0, 1) if geometry.kernel[0] * geometry.columns > 1 else (0,)),
+            Knob("band", bands),
+            Knob("pad_in_band", (0, 1) if geometry.padded else (0,)),
+            Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
+        )
+        return ConfigSpace(knobs, self._fits)
+
+    def default(self) -> Config:
+        """The tile with the fewest loads for its multiplications that fits the registers."""
+        space = self.space()
+        knobs = {knob.name: knob.values for knob in space.knobs}
+        best: tuple[float, dict[str, int]] | None = None
+        for rows in knobs["rows"]:
+            for columns in knobs["columns"]:
+                for blocks in knobs["blocks"]:
+                    values = {"rows": rows, "columns": columns, "blocks": blocks}
+                    if self._registers(values) > self.dot.registers:
+                        continue
+                    pixels = rows * columns
+                    reuse = pixels * blocks / (pixels + blocks)
+                    score = min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - rows / 1000
+                    if best is None or score > best[0]:
+                        best = (score, values)
+        assert best is not None  # one pixel and one block always fit
+        return self._completed(best[1], knobs)
+
+    def _completed(self, tile: dict[str, int], knobs: Mapping[str, tuple[int, ...]]) -> Config:
+        work = tile["rows"] * tile["columns"] * tile["blocks"]
+        steps = [quads for quads in knobs["quads"] if quads * work <= _UNROLLED_STEPS]
+        values = {**tile, "quads": max(steps, default=1)}
+        kernel = self.geometry.kernel[0] * self.geometry.columns
+        small = kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
+        values["unroll_kernel"] = 1 if 1 in knobs["unroll_kernel"] and small else 0
+        values["band"] = _ALL_ROWS
+        if self.threads > 1:
+            tiles = self.geometry.out_height // tile["rows"]
+            values["band"] = next((band for band in knobs["band"] if band * 4 >= tiles), _ALL_ROWS)
+        values["pad_in_band"] = 0
+        values["parallel"] = int(1 in knobs["parallel"] and self.geometry.macs > _PARALLEL_MACS)
+        return Config.from_mapping({name: values[name] for name in knobs})
+
+    def apply(self, sch: Any, config: Config) -> None:
+        """Schedule the blocks data_pad, window_sum, conv, corrected and output."""
+        register_all()
+        knob = config.as_dict()
+        lanes = self.dot.lanes
+        block, output, corrected = sch.get_sblock("conv"), sch.get_sblock("output"), find_block(sch, "corrected")
+        batch, row, column, channel = sch.get_loops(block if corrected is None else corrected)[:4]
+        rows, tile_rows = sch.split(row, [None, knob["rows"]])
+        columns, tile_columns = sch.split(column, [None, knob["columns"]])
+        channels, tile_channels = sch.split(channel, [None, knob["blocks"] * lanes])
+        bands, band = sch.split(rows, [None, self._band(knob)])
+        outer = [batch, bands, channels, band, columns]
+        sch.reorder(*outer, tile_rows, tile_columns, tile_channels)
+        if corrected is not None:
+            vectors, lane = sch.split(tile_channels, [None, lanes])
+            sch.vectorize(lane)
+            unroll_all(sch, [tile_rows, tile_columns, vectors])
+            sch.compute_at(block, columns, preserve_unit_loops=True)
+            tile_rows, tile_columns, tile_channels = sch.get_loops(block)[6:9]
+        sch.reverse_compute_at(output, columns, preserve_unit_loops=True)
+        unroll_all(sch, vectorize_last(sch, output, lanes)[len(outer) : -1])
+        self._prologue(sch, knob, bands)
+        update, reduction = self._tile(sch, block, knob, (tile_rows, tile_columns, tile_channels))
+        if knob["parallel"]:
+            sch.parallel(sch.fuse(*outer[:3]))
+        self._finish_update(sch, update, sch.decompose_reduction(update, reduction[0]))
+
+    def _tile(
+        self, sch: Any, block: Any, knob: Mapping[str, int], tile: tuple[Any, Any, Any]
+    ) -> tuple[Any, list[Any]]:
+        """Order the loops inside a tile: the reduction outside, pixels and vectors of channels unrolled inside."""
+        rows, columns, channels = tile
+        loops = list(sch.get_loops(block))
+        inner = loops[-(3 + self._inner_axes) :]
+        kernel_row, kernel_column, quad, *inner = inner
+        vectors, lane = sch.split(channels, [None, self.dot.lanes])
+        quads, tile_quads = sch.split(quad, [None, knob["quads"]])
+        reduction = [kernel_row, kernel_column, quads, tile_quads]
+        tail = [lane, *inner] if self.dot.intrinsic else [*inner, lane]
+        sch.reorder(*reduction, rows, columns, vectors, *tail)
+        update = sch.blockize(lane) if self.dot.intrinsic else block
+        if not self.dot.intrinsic:
+            sch.vectorize(lane)
+        unroll_all(sch, [tile_quads, rows, columns, vectors])
+        if knob["unroll_kernel"]:
+            unroll_all(sch, [kernel_row, kernel_column, quads])
+        return update, reduction
+
+    @property
+    def _inner_axes(self) -> int:
+        """How many reduction axes lie within four bytes of data."""
+        return 2 if self.dot.pair_count > 1 and self.dot.pair_size > 1 else 1
+
+    def _band(self, knob: Mapping[str, int]) -> int:
+        """The largest divisor of the number of row tiles that the knob `band` admits."""
+        return divisors(self.geometry.out_height // knob["rows"], knob["band"])[-1]
+
+    def _prologue(self, sch: Any, knob: Mapping[str, int], bands: Any) -> None:
+        sums = find_block(sch, "window_sum")
+        if sums is not None:
+            loops = sch.get_loops(sums)
+            if knob["parallel"]:
+                sch.parallel(sch.fuse(loops[0], loops[1]))
+        pad = find_block(sch, "data_pad")
+        if pad is None:
+            return
+        if knob["pad_in_band"] and sums is None:
+            sch.compute_at(pad, bands, preserve_unit_loops=True)
+            vectorize_last(sch, pad, 64 if self.geometry.rows else 16)
+        else:
+            copy_rows(sch, pad, 64 if self.geometry.rows else 16, bool(knob["parallel"]))
+
+    def _finish_update(self, sch: Any, update: Any, initial: Any) -> None:
+        if self.dot.intrinsic:
+            zero = sch.get_child_blocks(initial)[0]
+            sch.vectorize(sch.get_loops(zero)[-1])
+            unroll_all(sch, sch.get_loops(initial)[-3:])
+            sch.tensorize(update, self.dot.intrinsic)
+            return
+        loops = sch.get_loops(initial)
+        sch.vectorize(loops[-1])
+        unroll_all(sch, loops[-4:-1])

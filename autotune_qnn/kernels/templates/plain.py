@@ -1,0 +1,82 @@
+"""A schedule for kernels of plain Relax operators: copies, slices, maxima, float arithmetic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
+from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
+
+_SPATIAL, _REDUCTION = 0, 2
+
+
+@dataclass(frozen=True)
+class PlainTemplate:
+    """Inlines what can be inlined; gives every other block vectors along its last axis, reductions outside them."""
+
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """plain."""
+        return "plain"
+
+    def space(self) -> ConfigSpace:
+        """The knobs: lanes of a vector, whether producers are inlined, whether loops run in parallel."""
+        return ConfigSpace(
+            (
+                Knob("lanes", (16, 32, 64)),
+                Knob("inline", (1, 0)),
+                Knob("parallel", (0, 1) if self.threads > 1 else (0,)),
+            )
+        )
+
+    def default(self) -> Config:
+        """Vectors of 16, producers inlined, one thread."""
+        return Config.of(lanes=16, inline=1, parallel=0)
+
+    def apply(self, sch: Any, config: Config) -> None:
+        """Schedule every block of the kernel."""
+        root = sch.get_sblock("root")
+        blocks = list(sch.get_child_blocks(root))
+        if config["inline"]:
+            blocks = [block for block in blocks if not _inlined(sch, block)]
+        try:
+            for block in blocks:
+                _vectors(sch, block, config)
+        except TVM_SCHEDULE_ERRORS as error:
+            raise ScheduleRejected(str(error).splitlines()[0]) from error
+
+
+def _inlined(sch: Any, block: Any) -> bool:
+    if not sch.get_consumers(block) or _has_reduction(sch, block):
+        return False
+    try:
+        sch.compute_inline(block)
+    except TVM_SCHEDULE_ERRORS:
+        return False
+    return True
+
+
+def _has_reduction(sch: Any, block: Any) -> bool:
+    return any(int(axis.iter_type) == _REDUCTION for axis in sch.get(block).iter_vars)
+
+
+def _vectors(sch: Any, block: Any, config: Config) -> None:
+    loops = list(sch.get_loops(block))
+    kinds = [int(axis.iter_type) for axis in sch.get(block).iter_vars]
+    if not loops or len(loops) != len(kinds) or any(kind not in (_SPATIAL, _REDUCTION) for kind in kinds):
+        return
+    spatial = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _SPATIAL]
+    reduction = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCTION]
+    if not spatial:
+        return
+    outer, lane = sch.split(spatial[-1], [None, config["lanes"]])
+    sch.reorder(*spatial[:-1], outer, *reduction, lane)
+    sch.vectorize(lane)
+    if config["parallel"] and len(spatial) > 1:
+        sch.parallel(sch.fuse(*spatial[:-1]) if len(spatial) > 2 else spatial[0])
+    if reduction:
+        initial = sch.decompose_reduction(block, reduction[0])
+        sch.vectorize(sch.get_loops(initial)[-1])

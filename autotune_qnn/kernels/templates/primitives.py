@@ -1,0 +1,43 @@
+"""Small steps that several templates share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+TVM_SCHEDULE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+"""What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
+
+
+def divisors(value: int, limit: int) -> tuple[int, ...]:
+    """The divisors of a positive integer up to a limit, ascending; 1 is always among them."""
+    return tuple(divisor for divisor in range(1, min(value, limit) + 1) if value % divisor == 0)
+
+
+def find_block(sch: Any, name: str) -> Any | None:
+    """The block of that name, or None."""
+    try:
+        return sch.get_sblock(name)
+    except TVM_SCHEDULE_ERRORS:
+        return None
+
+
+def unroll_all(sch: Any, loops: Iterable[Any]) -> None:
+    """Unroll every loop of more than one step."""
+    for loop in loops:
+        sch.unroll(loop)
+
+
+def vectorize_last(sch: Any, block: Any, lanes: int) -> list[Any]:
+    """Split the innermost loop of a block into vectors; returns the block's loops, the vector loop last."""
+    loops = list(sch.get_loops(block))
+    outer, inner = sch.split(loops[-1], [None, lanes])
+    sch.vectorize(inner)
+    return [*loops[:-1], outer, inner]
+
+
+def copy_rows(sch: Any, block: Any, lanes: int, parallel: bool) -> None:
+    """Schedule a copy over [batch, rows, ..., bytes]: vectors of bytes, rows in parallel."""
+    loops = vectorize_last(sch, block, lanes)
+    if parallel:
+        sch.parallel(sch.fuse(loops[0], loops[1]))

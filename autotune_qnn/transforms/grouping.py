@@ -1,0 +1,150 @@
+"""Finds what becomes one kernel: an anchor and the elementwise operators that alone use its result.
+
+A group starts at an anchor (a convolution, say) or at an elementwise operator, and takes in each following operator
+that is elementwise, has an output of the same shape, and is the only user of the result so far. It runs where its
+last operator stood, when all its other operands are there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import relax
+
+from autotune_qnn.dialect.constants import is_constant
+from autotune_qnn.kernels.anchors import is_anchor
+from autotune_qnn.kernels.elements import is_elementwise
+
+_LONGEST_GROUP = 8
+
+
+@dataclass(frozen=True)
+class Group:
+    """Calls that become one kernel, each with the variable it defines, in order of execution."""
+
+    steps: tuple[tuple[Any, Any], ...]
+
+    @property
+    def output(self) -> Any:
+        """The variable that the kernel computes."""
+        return self.steps[-1][0]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """Variables that come from outside, in order of first use."""
+        defined = [variable for variable, _ in self.steps]
+        found: list[Any] = []
+        for _, call in self.steps:
+            for argument in call.args:
+                fields = argument.fields if isinstance(argument, relax.Tuple) else [argument]
+                for field in fields:
+                    if not isinstance(field, relax.Var):
+                        continue
+                    if not any(field.same_as(known) for known in [*defined, *found]):
+                        found.append(field)
+        return tuple(found)
+
+
+def shape_of(expression: Any) -> tuple[int, ...]:
+    """The static shape of a tensor expression."""
+    return tuple(int(extent) for extent in expression.ty.shape)
+
+
+def dtype_of(expression: Any) -> str:
+    """The dtype of a tensor expression."""
+    return str(expression.ty.dtype)
+
+
+def operator_name(call: Any) -> str:
+    """The name of the operator that a call applies, empty for other expressions."""
+    return str(call.op.name) if isinstance(call, relax.Call) and hasattr(call.op, "name") else ""
+
+
+def bindings(function: Any) -> list[Any]:
+    """All bindings of a function's body, in order."""
+    return [binding for block in function.body.blocks for binding in block.bindings]
+
+
+class _Users:
+    """Which bindings use each variable, and how often it is used in all."""
+
+    def __init__(self, function: Any) -> None:
+        self.counts: Counter[int] = Counter()
+        self.next: dict[int, Any] = {}
+        for binding in bindings(function):
+            for variable in _variables(binding.value):
+                self.counts[_identity(variable)] += 1
+                self.next[_identity(variable)] = binding
+        for variable in _variables(function.body.body):
+            self.counts[_identity(variable)] += 1
+
+    def sole(self, variable: Any) -> Any | None:
+        """The only binding that uses the variable, and uses it once, or None."""
+        key = _identity(variable)
+        return self.next.get(key) if self.counts[key] == 1 else None
+
+
+def _identity(variable: Any) -> int:
+    return int(variable.__hash__())
+
+
+def _variables(expression: Any) -> list[Any]:
+    if isinstance(expression, relax.Var):
+        return [expression]
+    if isinstance(expression, relax.Tuple):
+        return [variable for field in expression.fields for variable in _variables(field)]
+    if isinstance(expression, relax.TupleGetItem):
+        return _variables(expression.tuple_value)
+    if isinstance(expression, relax.Call):
+        return [variable for argument in expression.args for variable in _variables(argument)]
+    return []
+
+
+def _elementwise(call: Any) -> bool:
+    """Whether a call can be computed element by element: plain arithmetic must be on integers."""
+    name = operator_name(call)
+    if not is_elementwise(name):
+        return False
+    if name.startswith("qnn."):
+        return True
+    if dtype_of(call) not in ("int8", "uint8", "int32"):
+        return False
+    return name != "relax.add" or _is_bias(call)
+
+
+def _is_bias(call: Any) -> bool:
+    if not is_constant(call.args[1]) or dtype_of(call) != "int32":
+        return False
+    extents = shape_of(call.args[1])
+    return len(extents) <= 1 and (not extents or extents[0] in (1, shape_of(call)[-1]))
+
+
+def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
+    steps = [(start.var, start.value)]
+    while len(steps) < _LONGEST_GROUP:
+        following = users.sole(steps[-1][0])
+        if following is None or _identity(following.var) in taken or not _elementwise(following.value):
+            break
+        if shape_of(following.value) != shape_of(start.value):
+            break
+        steps.append((following.var, following.value))
+    return Group(tuple(steps))
+
+
+def find_groups(function: Any) -> list[Group]:
+    """All groups of a Relax function, in the order of their last operators. No operator is in two groups."""
+    users = _Users(function)
+    taken: set[int] = set()
+    groups = []
+    candidates = bindings(function)
+    for accepted in (lambda call: is_anchor(operator_name(call)), _elementwise):
+        for binding in candidates:
+            if _identity(binding.var) in taken or not accepted(binding.value):
+                continue
+            group = _extend(binding, users, taken)
+            taken.update(_identity(variable) for variable, _ in group.steps)
+            groups.append(group)
+    position = {_identity(binding.var): place for place, binding in enumerate(candidates)}
+    return sorted(groups, key=lambda group: position[_identity(group.output)])
