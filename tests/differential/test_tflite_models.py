@@ -1,4 +1,4 @@
-"""The real TFLite models: our NumPy reference against TFLite's interpreters, every element of every tensor."""
+"""The real TFLite models: our NumPy reference against TFLite's interpreters, every element."""
 
 from __future__ import annotations
 

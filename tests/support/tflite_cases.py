@@ -53,10 +53,11 @@ class Branches:
         inputs: Sequence[int],
         outputs: Sequence[int],
         table: str | None = None,
+        version: int | None = None,
         **options: Any,
     ) -> None:
         """Adds an operator."""
-        self.operators.append(Operator(name, inputs, outputs, table, options))
+        self.operators.append(Operator(name, inputs, outputs, table, options, version))
 
     def model(self) -> bytes:
         """The model's bytes."""
@@ -145,7 +146,8 @@ def convolution(branches: Branches) -> None:
         same_extent(v, stride) if padding == SAME else (v - reach) // stride + 1 for v in (height, width)
     ]
     operands = [data, weights(branches, (filters, kernel, kernel, channels), parameters)]
-    operands.append(bias(branches, filters, scale, parameters))
+    if rng.random() < 0.8:
+        operands.append(bias(branches, filters, scale, parameters))
     output = accumulator_output(
         branches,
         (branches.tensors[data].shape[0], *extents, filters),
@@ -190,12 +192,13 @@ def dense(branches: Branches) -> None:
     keep = rng.random() < 0.2
     shape = (2, 3, depth) if keep else (branches.choice(1, 1, 3, 8), depth)
     data, scale, _ = branches.quantized(shape)
-    parameters = weight_parameters(branches, units, 0, False)
+    parameters = weight_parameters(branches, units, 0)
     operands = [data, weights(branches, (units, depth), parameters)]
     operands.append(bias(branches, units, scale, parameters) if rng.random() < 0.7 else -1)
     output = accumulator_output(branches, (*shape[:-1], units), depth, scale, parameters)
     branches.operator(
-        "FULLY_CONNECTED", operands, [output], "FullyConnectedOptions", keepNumDims=keep,
+        "FULLY_CONNECTED", operands, [output], "FullyConnectedOptions",
+        12 if len(parameters["scale"]) > 1 else None, keepNumDims=keep,
         fusedActivationFunction=branches.choice(NONE, RELU, RELU6),
     )  # fmt: skip
 
@@ -230,7 +233,7 @@ def transpose_convolution(branches: Branches) -> None:
 def _binary(name: str, table: str) -> Callable[[Branches], None]:
     def build(branches: Branches) -> None:
         shape = (1, int(branches.rng.integers(2, 9)), 5, int(branches.rng.integers(1, 30)))
-        other = branches.choice(shape, shape, (1, 1, 1, shape[3]), (1, 1, 1, 1))
+        other = branches.choice(shape, shape, (1, 1, 1, shape[3]), (1, 1, 1, 1), shape[3:], (5, 1), ())
         left, *_ = branches.quantized(shape)
         if other != shape:
             scale, zero = branches.scale(), branches.zero()
@@ -312,14 +315,18 @@ def mean(branches: Branches) -> None:
 
 
 def _unary(
-    name: str, table: str | None = None, fixed: bool = False, **options: Callable[[Branches], Any]
+    name: str,
+    table: str | None = None,
+    fixed: bool = False,
+    between: tuple[float, float] = (0.004, 0.2),
+    **options: Callable[[Branches], Any],
 ) -> Callable[[Branches], None]:
     """An operator on every stored value; `fixed` takes the output scale that TFLite demands."""
 
     def build(branches: Branches) -> None:
         values = branches.every_value()
-        data = branches.input(values, branches.scale(), branches.zero())
-        scale, zero = branches.scale(), branches.zero()
+        data = branches.input(values, branches.scale(*between), branches.zero())
+        scale, zero = branches.scale(*between), branches.zero()
         if fixed:
             signed = branches.dtype == "int8"
             scale, zero = (
@@ -397,14 +404,14 @@ def quantize_float(branches: Branches) -> None:
     )
 
 
-def _requantize(other: bool) -> Callable[[Branches], None]:
+def _requantize(other: bool, between: tuple[float, float] = (0.01, 0.1)) -> Callable[[Branches], None]:
     def build(branches: Branches) -> None:
         dtype = branches.dtype
         if other:
             dtype = "int8" if dtype == "uint8" else "uint8"
         values = branches.every_value()
-        data = branches.input(values, branches.scale(0.01, 0.1), branches.zero())
-        output = branches.output(values.shape, dtype, branches.scale(0.01, 0.1), branches.zero(dtype))
+        data = branches.input(values, branches.scale(*between), branches.zero())
+        output = branches.output(values.shape, dtype, branches.scale(*between), branches.zero(dtype))
         branches.operator("QUANTIZE", [data], [output], "QuantizeOptions")
 
     return build
@@ -577,6 +584,12 @@ CASES: dict[str, Callable[[Branches], None]] = {
         "LeakyReluOptions",
         alpha=lambda branches: float(np.float32(branches.rng.uniform(0.02, 0.9))),
     ),
+    "leaky_relu_extreme": _unary(
+        "LEAKY_RELU",
+        "LeakyReluOptions",
+        between=(1e-4, 10),
+        alpha=lambda branches: branches.choice(0.0, 1.0, 1e-3, -0.5, 1.5, float(np.float32(0.01))),
+    ),
     "relu": _unary("RELU"),
     "relu6": _unary("RELU6"),
     "relu_n1_to_1": _unary("RELU_N1_TO_1"),
@@ -587,6 +600,7 @@ CASES: dict[str, Callable[[Branches], None]] = {
     "arg_max": arg_max,
     "quantize_float": quantize_float,
     "requantize": _requantize(False),
+    "requantize_extreme": _requantize(False, (1e-4, 10)),
     "requantize_sign": _requantize(True),
     "dequantize": dequantize,
     "concatenation": concatenation,

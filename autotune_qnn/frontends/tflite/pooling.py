@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from tvm import relax
 
@@ -34,7 +36,7 @@ def convert_pool(conversion: Conversion, operator: GraphOperator) -> list[Expr]:
     _, height, width, _ = _image_shape(conversion, data)
     pads = window_padding(options.padding, (height, width), options.window, options.strides)
     value = conversion.value(data)
-    window = {"pool_size": options.window, "strides": options.strides, "padding": pads}
+    window: dict[str, Any] = {"pool_size": options.window, "strides": options.strides, "padding": pads}
     if data.dtype == "float32":
         pool = relax.op.nn.max_pool2d if operator.name == "MAX_POOL_2D" else relax.op.nn.avg_pool2d
         return [float_activation(conversion, pool(value, **window, layout="NHWC"), options.activation)]
