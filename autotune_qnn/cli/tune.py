@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import BarProgress, NoProgress
 from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
+
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -111,5 +115,13 @@ def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary
 
 def _publish(report: Report, json_path: Path | None) -> None:
     show(render(report))
+    agreement = report.agreement.after
+    if agreement.identical < 1:
+        _LOGGER.warning(
+            "%d of %d inputs give another output than %s does",
+            agreement.samples - agreement.identical_samples,
+            agreement.samples,
+            report.frontend,
+        )
     if json_path is not None:
         write_text(json_path, report.to_json())
