@@ -48,9 +48,7 @@ class _Built(Generic[Tag]):
 
 
 def worker_counts(cores: int, threads: int) -> tuple[int, bool]:
-    """How many builders to run beside kernels of `threads` threads, and whether they may overlap with
-    timing.
-    """
+    """How many builders to run beside kernels of `threads` threads, and whether builds may overlap timing."""
     free = cores - threads
     return max(1, free), free >= 1
 

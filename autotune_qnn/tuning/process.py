@@ -37,7 +37,12 @@ class WorkerProcess:
     """One worker of a role of `tuning.worker`, restarted whenever it dies. Used from one thread at a time."""
 
     def __init__(
-        self, role: str, stderr: Path, environment: Mapping[str, str] | None = None, *, niceness: int = 0
+        self,
+        role: str,
+        stderr: Path = Path(os.devnull),
+        environment: Mapping[str, str] | None = None,
+        *,
+        niceness: int = 0,
     ) -> None:
         """`stderr` is a file that takes what the worker prints; `environment` adds to this process's own."""
         self._role = role

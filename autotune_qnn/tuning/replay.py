@@ -14,12 +14,11 @@ from tvm.s_tir.schedule import Trace
 from tvm.tirx import FloatImm, IntImm
 
 from autotune_qnn.errors import LogStoreError
+from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.logs import TrialRecord
 
-TVM_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-"""What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's
-types.
-"""
+TVM_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError)
+"""What TVM's schedule primitives raise: its own errors are RuntimeErrors, others keep Python's types."""
 
 _MAX_INSTRUCTIONS = 20_000
 _ANNOTATIONS = frozenset({"Annotate", "Unannotate"})
@@ -67,23 +66,22 @@ def replay(record: TrialRecord, task_mod: Any) -> Any:
     if record.trace is None:
         raise LogStoreError(f"{where} has no trace")
     _check(record.trace, where)
+    register_all()
     schedule = new_schedule(task_mod)
     try:
         Trace.apply_json_to_schedule(record.trace, schedule)
-        parameters = [(tuple(map(str, b.shape)), str(b.dtype)) for b in _buffers(task_mod)]
-        scheduled = [(tuple(map(str, b.shape)), str(b.dtype)) for b in _buffers(schedule.mod)]
     except TVM_ERRORS as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[0][:200] if lines else type(error).__name__
         raise LogStoreError(f"{where} does not apply to its workload: {reason}") from None
-    if parameters != scheduled:
+    if _signature(schedule.mod) != _signature(task_mod):
         raise LogStoreError(f"{where} changes the kernel's signature")
     return schedule
 
 
-def _buffers(mod: Any) -> list[Any]:
-    function = mod["main"]
-    return [function.buffer_map[parameter] for parameter in function.params]
+def _signature(mod: Any) -> list[tuple[tuple[str, ...], str]]:
+    """Shape and dtype of every parameter of the module's kernel."""
+    return [(tuple(map(str, buffer.shape)), str(buffer.dtype)) for buffer in mod["main"].params]
 
 
 def _check(trace: list[Any], where: str) -> None:
@@ -92,11 +90,21 @@ def _check(trace: list[Any], where: str) -> None:
     if len(trace[0]) > _MAX_INSTRUCTIONS:
         raise LogStoreError(f"{where} has {len(trace[0])} instructions; at most {_MAX_INSTRUCTIONS} are read")
     for instruction in trace[0]:
-        if not isinstance(instruction, list) or not instruction or not isinstance(instruction[0], str):
-            raise LogStoreError(f"{where} holds an instruction without a name")
+        if not _is_instruction(instruction):
+            raise LogStoreError(f"{where} holds something that is no instruction of a schedule")
         if instruction[0] in _ANNOTATIONS and any(word in str(instruction) for word in _FORBIDDEN):
             raise LogStoreError(f"{where} annotates a loop with something that tuning never writes")
+    places = [entry[0] if isinstance(entry, list) and len(entry) == 2 else None for entry in trace[1]]
+    if any(not isinstance(place, int) or not 0 <= place < len(trace[0]) for place in places):
+        raise LogStoreError(f"{where} decides for an instruction that it does not have")
     _check_numbers(trace, where)
+
+
+def _is_instruction(value: Any) -> bool:
+    """Whether a value is [name, inputs, attributes, outputs], which is all that TVM checks badly itself."""
+    if not isinstance(value, list) or len(value) != 4 or not isinstance(value[0], str):
+        return False
+    return all(isinstance(part, list) for part in value[1:])
 
 
 def _check_numbers(value: Any, where: str) -> None:

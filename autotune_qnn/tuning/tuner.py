@@ -39,6 +39,7 @@ from autotune_qnn.tuning.strategies.context import tune_context, tune_target
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
 from autotune_qnn.tuning.summary import StopReason, TuneSummary, summarize
+from autotune_qnn.tuning.trust import TraceChecker
 from autotune_qnn.tuning.workspace import Workspace
 
 _WAIT = 0.25
@@ -92,13 +93,17 @@ def tune(
     """
     progress = progress or NoProgress()
     started = time.monotonic()
-    with stop or StopRequest() as request, Workspace() as workspace:
-        with Measurer[_Trial](target, options, workspace) as measurer:
-            loop = _Loop(tasks, target, store, options, progress, request, workspace, measurer)
-            try:
-                reason = loop.run()
-            finally:
-                progress.close()
+    with (
+        stop or StopRequest() as request,
+        Workspace() as workspace,
+        Measurer[_Trial](target, options, workspace) as measurer,
+        TraceChecker() as checker,
+    ):
+        loop = _Loop(tasks, target, store, options, progress, request, workspace, measurer, checker)
+        try:
+            reason = loop.run()
+        finally:
+            progress.close()
     return summarize(
         tasks,
         store,
@@ -120,6 +125,7 @@ class _Loop:
         stop: StopRequest,
         workspace: Workspace,
         measurer: Measurer[_Trial],
+        checker: TraceChecker,
     ) -> None:
         self._target = target
         self._store = store
@@ -128,6 +134,7 @@ class _Loop:
         self._stop = stop
         self._workspace = workspace
         self._measurer = measurer
+        self._checker = checker
         self._cores = len(os.sched_getaffinity(0))
         free = worker_counts(self._cores, options.threads)[0]
         self._model = ModuleCostModel(threads=free, seed=options.seed)
@@ -219,7 +226,13 @@ class _Loop:
             strategy = TemplateStrategy(task, template, context, self._model, seed)
         else:
             strategy = SketchStrategy(
-                task, self._target, self._model, threads=options.threads, batch=options.batch, seed=seed
+                task,
+                self._target,
+                self._model,
+                self._checker,
+                threads=options.threads,
+                batch=options.batch,
+                seed=seed,
             )
         records = [record for record in self._store.records(task.key) if record.tuner is tuner]
         if records:

@@ -21,6 +21,7 @@ LENGTH = struct.Struct("<Q")
 ROLES = {
     "build": "autotune_qnn.tuning.build_worker",
     "run": "autotune_qnn.tuning.run_worker",
+    "check": "autotune_qnn.tuning.check_worker",
 }
 _PR_SET_PDEATHSIG = 1
 
@@ -45,9 +46,7 @@ def write_message(stream: BinaryIO, message: Any) -> None:
 
 
 def summary_of(text: str, limit: int = 500) -> str:
-    """An error message cut to what a log should hold: its first and last lines, without diagnostic
-    listings.
-    """
+    """An error message cut to what a log should hold: its first and last lines, no diagnostic listing."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""

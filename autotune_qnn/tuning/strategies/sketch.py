@@ -14,7 +14,6 @@ from typing import Any
 import tvm_ffi
 from tvm.s_tir import meta_schedule as ms
 
-from autotune_qnn.errors import LogStoreError
 from autotune_qnn.kernels.intrinsics import sketch_intrinsics
 from autotune_qnn.logs import TrialRecord, TunerName
 from autotune_qnn.tuning.cost_model import ModuleCostModel, seeded
@@ -22,6 +21,7 @@ from autotune_qnn.tuning.protocols import Target, Task
 from autotune_qnn.tuning.replay import TVM_ERRORS, replay
 from autotune_qnn.tuning.strategies.base import Proposal
 from autotune_qnn.tuning.strategies.context import candidate, tune_context, tune_target
+from autotune_qnn.tuning.trust import TraceChecker
 
 _SOURCE = "sketch"
 _MAX_TRIALS = 1 << 30
@@ -92,12 +92,23 @@ class SketchStrategy:
     overlaps = False
 
     def __init__(
-        self, task: Task, target: Target, model: ModuleCostModel, *, threads: int, batch: int, seed: int
+        self,
+        task: Task,
+        target: Target,
+        model: ModuleCostModel,
+        checker: TraceChecker,
+        *,
+        threads: int,
+        batch: int,
+        seed: int,
     ) -> None:
-        """`batch` is how many candidates the evolutionary search makes at a time."""
+        """`batch` is how many candidates the evolutionary search makes at a time; `checker` tries the traces
+        of earlier runs.
+        """
         self.exhausted = False
         self._task = task
         self._model = model
+        self._checker = checker
         self._seed = seed
         self._rounds = 0
         self._seen: set[int] = set()
@@ -120,12 +131,9 @@ class SketchStrategy:
     def restore(self, records: Sequence[TrialRecord]) -> int:
         """Replay earlier sketches into the database that the search starts from, and teach the model."""
         restored: list[tuple[Proposal, float]] = []
-        for record in [item for item in records if item.tuner is self.tuner][-_RESTORED:]:
-            try:
-                schedule = replay(record, self._task.mod)
-            except LogStoreError as error:
-                _LOGGER.info("not restored: %s", error)
-                continue
+        recent = [record for record in records if record.tuner is self.tuner][-_RESTORED:]
+        for record in self._checker.accepted(recent, self._task.mod):
+            schedule = replay(record, self._task.mod)
             self._seen.add(tvm_ffi.structural_hash(schedule.mod))
             restored.append((Proposal(candidate(schedule, self._task), None, _SOURCE), record.seconds))
         self._learn(restored)
