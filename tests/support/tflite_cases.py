@@ -132,22 +132,21 @@ def accumulator_output(
     return branches.output(shape, branches.dtype, float(np.float32(spread / divisor)), branches.zero())
 
 
-def convolution(branches: Branches) -> None:
+def convolution(branches: Branches, groups: int = 1) -> None:
     rng = branches.rng
     kernel, stride = branches.choice(1, 1, 3, 5), branches.choice(1, 2)
     dilation = branches.choice(1, 1, 1, 2) if stride == 1 else 1
     padding = branches.choice(SAME, VALID)
     reach = (kernel - 1) * dilation + 1
     height, width = int(rng.integers(reach, reach + 9)), int(rng.integers(reach, reach + 9))
-    channels, filters = int(rng.integers(1, 40)), int(rng.integers(1, 40))
-    data, scale, _ = branches.quantized((branches.choice(1, 1, 2), height, width, channels))
+    channels, filters = int(rng.integers(1, 40)), int(rng.integers(1, 40 // groups)) * groups
+    data, scale, _ = branches.quantized((branches.choice(1, 1, 2), height, width, channels * groups))
     parameters = weight_parameters(branches, filters, 0)
     extents = [
         same_extent(v, stride) if padding == SAME else (v - reach) // stride + 1 for v in (height, width)
     ]
     operands = [data, weights(branches, (filters, kernel, kernel, channels), parameters)]
-    if rng.random() < 0.8:
-        operands.append(bias(branches, filters, scale, parameters))
+    operands.append(bias(branches, filters, scale, parameters))
     output = accumulator_output(
         branches,
         (branches.tensors[data].shape[0], *extents, filters),
@@ -563,6 +562,7 @@ def float_island(branches: Branches) -> None:
 
 CASES: dict[str, Callable[[Branches], None]] = {
     "conv2d": convolution,
+    "conv2d_grouped": lambda branches: convolution(branches, 2),
     "depthwise": depthwise,
     "dense": dense,
     "transpose_conv": transpose_convolution,

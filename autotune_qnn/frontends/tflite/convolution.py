@@ -142,7 +142,9 @@ def convert_convolution(conversion: Conversion, operator: GraphOperator) -> list
         dilation=options.dilation,
         groups=groups,
     )
-    family = Family.DEPTHWISE if depthwise else Family.CONVOLUTION
+    family = Family.CONVOLUTION if groups == 1 else Family.GROUPED
+    if depthwise:
+        family = Family.DEPTHWISE
     return [_finish(conversion, operator, accumulator, data, weights, family, 2, options.activation)]
 
 

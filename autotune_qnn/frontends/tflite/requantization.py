@@ -19,6 +19,7 @@ class Family(Enum):
     """The operators whose accumulators are requantized differently."""
 
     CONVOLUTION = "convolution"
+    GROUPED = "grouped"
     DEPTHWISE = "depthwise"
     TRANSPOSE = "transpose"
     DENSE = "dense"
@@ -44,7 +45,7 @@ def accumulator_rescale(
     XNNPACK multiplies in float32. The other two use a fixed-point multiplier whose real value is a product of
     float32s, taken in float32 for uint8 and for per-tensor FULLY_CONNECTED and else in float64; the built-in
     kernels then round half up in whole vectors and half away from zero elsewhere, which depends on the
-    family.
+    family (a grouped convolution runs the reference kernel there).
     """
     single = (input_scale * weight_scale).astype("float32")
     exact = np.float64(input_scale) * weight_scale.astype("float64")
@@ -54,7 +55,8 @@ def accumulator_rescale(
         return Rescale(exact, Rounding.AWAY, ComputeDtype.FLOAT64)
     per_tensor_dense = family is Family.DENSE and weight_scale.size == 1
     factor = single if dtype == "uint8" or per_tensor_dense else exact
-    if kernel is Arithmetic.REFERENCE or (family is Family.DEPTHWISE and dtype == "uint8"):
+    reference_kernel = family is Family.GROUPED or (family is Family.DEPTHWISE and dtype == "uint8")
+    if kernel is Arithmetic.REFERENCE or reference_kernel:
         return Rescale(factor, Rounding.TFLITE, ComputeDtype.INT64)
     if family in (Family.DEPTHWISE, Family.TRANSPOSE):
         block, axis = (8, "channel") if dtype == "int8" else (16, "flat")
