@@ -44,6 +44,7 @@ from autotune_qnn.tuning.workspace import Workspace
 
 _WAIT = 0.25
 _BATCHES_IN_FLIGHT = 2
+_LEAST_SKETCHES = 8
 
 
 @dataclass
@@ -231,7 +232,7 @@ class _Loop:
                 self._model,
                 self._checker,
                 threads=options.threads,
-                batch=options.batch,
+                batch=max(_LEAST_SKETCHES, options.batch),
                 seed=seed,
             )
         records = [record for record in self._store.records(task.key) if record.tuner is tuner]

@@ -115,7 +115,7 @@ class SketchStrategy:
         self._buffer: list[Proposal] = []
         self._target = tune_target(target, threads)
         search = ms.search_strategy.EvolutionarySearch(
-            population_size=64, init_min_unmeasured=max(16, batch), genetic_num_iters=2, eps_greedy=0.1
+            population_size=64, init_min_unmeasured=batch, genetic_num_iters=2, eps_greedy=0.1
         )
         space = _space(sketch_intrinsics(target.isa), threads)
         self._context = tune_context(task, self._target, seed, space=space, strategy=search)

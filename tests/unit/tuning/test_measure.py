@@ -24,7 +24,7 @@ OPTIONS = TuneOptions(timeout=3.0, repeat=5, min_repeat_ms=0.1)
 
 
 def vector_module(value: Any) -> Any:
-    """A kernel of one int32 input and output of 4 elements; `value` gives an element from the input and index."""
+    """A kernel of one int32 input and output of 4 elements; `value` gives an element of the output."""
     source = te.placeholder((4,), "int32", name="source")
     function = te.create_prim_func([source, te.compute((4,), lambda i: value(source, i), name="out")])
     return tvm.IRModule({"main": function.with_attr("global_symbol", "main")})

@@ -31,9 +31,9 @@ def template_strategy(model: ModuleCostModel | None = None, seed: int = 1) -> Te
     return TemplateStrategy(TASK, template, context, model or ModuleCostModel(), seed)
 
 
-def sketch_strategy(model: ModuleCostModel | None = None, seed: int = 1) -> SketchStrategy:
-    model = model or ModuleCostModel()
-    return SketchStrategy(TASK, HostTarget(), model, TraceChecker(), threads=1, batch=8, seed=seed)
+def sketch_strategy(seed: int = 1, checker: TraceChecker | None = None) -> SketchStrategy:
+    checker = checker or TraceChecker()
+    return SketchStrategy(TASK, HostTarget(), ModuleCostModel(), checker, threads=1, batch=8, seed=seed)
 
 
 def pretended(proposal: Proposal) -> float:
@@ -118,8 +118,9 @@ def test_sketches_are_new_each_time_and_resume() -> None:
         strategy.observe(results)
         records.extend(record_of(proposal, seconds, strategy) for proposal, seconds in results)
     assert len(hashes) == len(set(hashes))
-    resumed = sketch_strategy(ModuleCostModel(), seed=9)
-    assert resumed.restore(records) == len(records)
+    with TraceChecker() as checker:
+        resumed = sketch_strategy(9, checker)
+        assert resumed.restore(records) == len(records)
     later = {tvm_ffi.structural_hash(proposal.schedule.mod) for proposal in resumed.propose(8)}
     assert not later & set(hashes)
 

@@ -49,7 +49,7 @@ def test_a_run_measures_its_budget_and_resumes_without_repeating(tmp_path: Path)
         more = tune(TASKS, HostTarget(), store, options(16))
         assert (more.measured, more.resumed) == (6, 10)
         assert len(set(identities(store))) == len(store) == 16
-        assert [record.trial for record in store.records(TASKS[0].key)][0] == 0
+        assert sorted(record.trial for record in store.records()) == list(range(16))
         first_configs = [store.records(task.key)[0].config for task in TASKS]
         assert first_configs == [{"rows": 4, "columns": 16, "unroll": 1}] * 2
         with TraceChecker() as checker:
@@ -60,13 +60,13 @@ def test_a_run_measures_its_budget_and_resumes_without_repeating(tmp_path: Path)
 
 def test_both_tuners_share_a_task(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
-        summary = tune(TASKS[1:], HostTarget(), store, options(30, TunerChoice.BOTH))
-        assert summary.measured == 30
+        summary = tune(TASKS[1:], HostTarget(), store, options(24, TunerChoice.BOTH))
+        assert summary.measured == 24
         assert store.count(TASKS[1].key, TunerName.AUTOTVM) >= 16
         assert store.count(TASKS[1].key, TunerName.AUTOSCHEDULER) >= 4
-        resumed = tune(TASKS[1:], HostTarget(), store, options(36, TunerChoice.BOTH))
-        assert (resumed.measured, resumed.resumed) == (6, 30)
-        assert len(set(identities(store))) == 36
+        resumed = tune(TASKS[1:], HostTarget(), store, options(30, TunerChoice.BOTH))
+        assert (resumed.measured, resumed.resumed) == (6, 24)
+        assert len(set(identities(store))) == 30
 
 
 def test_a_task_without_template_gets_sketches_or_nothing(tmp_path: Path) -> None:
