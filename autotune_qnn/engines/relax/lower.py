@@ -36,7 +36,7 @@ def lower(mod: Any, target: TargetSpec, threads: int, dump: Dump | None = None) 
     Raises BuildError where an operator has no kernel.
     """
     lowered, kernels = to_kernels(mod, target.isa, target.tvm(), dump)
-    calls = _calls(lowered)
+    calls, outputs = _calls(lowered)
     tasks: list[TuningTask] = []
     names: Counter[str] = Counter()
     merged: dict[str, list[str]] = {}
@@ -46,7 +46,12 @@ def lower(mod: Any, target: TargetSpec, threads: int, dump: Dump | None = None) 
             merged.setdefault(workload_key(bare), []).append(variable.name_hint)
     for key, functions in merged.items():
         function = lowered[functions[0]].without_attr("op_pattern").with_attr("global_symbol", "main")
-        task = _task(key, functions, function, kernels.get(functions[0]), threads, calls, target)
+        bare = _Bare(key, tuple(functions), function, sum(calls[name] for name in functions))
+        kernel = kernels.get(functions[0])
+        if kernel is None:
+            task = _plain_task(bare, outputs[functions[0]], threads, target)
+        else:
+            task = _kernel_task(bare, kernel, threads)
         names[task.name] += 1
         tasks.append(task if names[task.name] == 1 else _renamed(task, names[task.name]))
     return LoweredModule(lowered, tuple(tasks), target, threads)
@@ -57,53 +62,56 @@ def _renamed(task: TuningTask, count: int) -> TuningTask:
     return TuningTask(**{**fields, "name": f"{task.name}_{count}"})
 
 
-def _calls(mod: Any) -> Counter[str]:
-    """How often "main" calls each global function."""
+def _calls(mod: Any) -> tuple[Counter[str], dict[str, int]]:
+    """How often "main" calls each global function, and how many outputs each has."""
     counts: Counter[str] = Counter()
+    outputs: dict[str, int] = {}
     for binding in bindings(mod["main"]):
         value = binding.value
         if isinstance(value, relax.Call) and str(getattr(value.op, "name", "")) == "relax.call_tir":
-            counts[value.args[0].name_hint] += 1
-    return counts
+            name = value.args[0].name_hint
+            counts[name] += 1
+            outputs[name] = len(value.ty.fields) if isinstance(value.ty, tvm.ir.TupleType) else 1
+    return counts, outputs
 
 
-def _task(
-    key: str,
-    functions: list[str],
-    function: Any,
-    lowered: LoweredKernel | None,
-    threads: int,
-    calls: Counter[str],
-    target: TargetSpec,
-) -> TuningTask:
-    mod = tvm.IRModule({"main": function})
-    weight = sum(calls[name] for name in functions)
-    if lowered is None:
-        name = re.sub(r"\W+", "_", functions[0])[:_LONGEST_NAME]
-        plain = PlainReference(mod, target.tvm())
-        return TuningTask(
-            name, key, "plain", weight, mod, tuple(functions), 0, PlainTemplate(threads), plain
-        )
-    group = lowered.groups[0]
-    reference = KernelReference(
+@dataclass(frozen=True)
+class _Bare:
+    """A kernel without its schedule: its key, the global functions equal to it, and how often they are called."""
+
+    key: str
+    functions: tuple[str, ...]
+    function: Any
+    weight: int
+
+
+def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> TuningTask:
+    mod = tvm.IRModule({"main": bare.function})
+    name = re.sub(r"\W+", "_", bare.functions[0])[:_LONGEST_NAME]
+    expected = PlainReference(mod, target.tvm(), outputs)
+    template = PlainTemplate(threads)
+    return TuningTask(name, bare.key, "plain", bare.weight, mod, bare.functions, 0, template, expected)
+
+
+def _kernel_task(bare: _Bare, lowered: LoweredKernel, threads: int) -> TuningTask:
+    group, kernel = lowered.groups[0], lowered.kernel
+    inputs = zip(group.inputs, lowered.storages, strict=True)
+    expected = KernelReference(
         reference_module(group.steps, group.inputs),
-        tuple(
-            (shape_of(variable), dtype_of(variable), storage)
-            for variable, storage in zip(group.inputs, lowered.storages, strict=True)
-        ),
-        lowered.kernel.constants,
+        tuple((shape_of(variable), dtype_of(variable), storage) for variable, storage in inputs),
+        kernel.constants,
         lowered.output,
     )
     return TuningTask(
-        lowered.kernel.name[:_LONGEST_NAME],
-        key,
-        lowered.kernel.kind,
-        weight,
-        mod,
-        tuple(functions),
-        lowered.kernel.macs,
-        lowered.kernel.template(threads),
-        reference,
+        kernel.name[:_LONGEST_NAME],
+        bare.key,
+        kernel.kind,
+        bare.weight,
+        tvm.IRModule({"main": bare.function}),
+        bare.functions,
+        kernel.macs,
+        kernel.template(threads),
+        expected,
     )
 
 

@@ -43,35 +43,24 @@ class KernelReference:
 
 @dataclass(frozen=True)
 class PlainReference:
-    """What a kernel of plain Relax operators has to compute: what TVM makes of it without a schedule."""
+    """What a kernel of plain Relax operators has to compute: what TVM makes of it without a schedule.
+
+    `outputs` counts the PrimFunc's last parameters that it writes.
+    """
 
     mod: Any
     target: Any
+    outputs: int
 
     def arguments(self, rng: np.random.Generator) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """Random inputs, and the output of the unscheduled kernel."""
-        function = self.mod["main"]
-        buffers = [function.buffer_map[parameter] for parameter in function.params]
+        buffers = self.mod["main"].params
         arrays = [_random(rng, tuple(int(e) for e in buffer.shape), str(buffer.dtype)) for buffer in buffers]
-        outputs = _written(function)
+        inputs = len(arrays) - self.outputs
         tensors = [tvm.runtime.tensor(array) for array in arrays]
         tvm.tirx.build(self.mod, target=self.target)["main"](*tensors)
-        expected = [tensor.numpy() for tensor in tensors[len(arrays) - outputs :]]
-        return arrays[: len(arrays) - outputs], expected
-
-
-def _written(function: Any) -> int:
-    """How many of a PrimFunc's last parameters are outputs."""
-    root = function.body.block
-    written: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if isinstance(node, tvm.tirx.SBlock):
-            written.extend(region.buffer for region in node.writes)
-
-    tvm.tirx.stmt_functor.post_order_visit(root.body, visit)
-    buffers = [function.buffer_map[parameter] for parameter in function.params]
-    return sum(any(buffer.same_as(other) for other in written) for buffer in buffers)
+        expected = [tensor.numpy() for tensor in tensors[inputs:]]
+        return arrays[:inputs], expected
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from autotune_qnn.kernels.fixed_point import (
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import Lane, bounds, expression_dtype, int32
 from autotune_qnn.kernels.operand import LaneFunction
-from autotune_qnn.quantization import quantize_multiplier
+from autotune_qnn.quantization import Rounding, quantize_multiplier, rescale
 
 
 def per_channel(inputs: KernelInputs, array: NDArray[Any], name: str, axis: int) -> Any:
@@ -106,7 +106,45 @@ def requantize(call: ElementCall) -> LaneFunction:
     input_zero_point = call.operands[2].array.reshape(-1)
     if (input_zero_point != input_zero_point[0]).any() or call.operands[4].array.size != 1:
         raise call.unsupported("zero points that differ between channels")
-    return builders[arithmetic](call)
+    return _moved(call) or builders[arithmetic](call)
+
+
+def _moved(call: ElementCall) -> LaneFunction | None:
+    """The rule of a requantize that only adds a constant to every 8-bit value, as uint8 → int8 of one scale does.
+
+    None where it does more. Such a requantize is a copy, whatever its tail.
+    """
+    tables = _tables(call)
+    if tables is None:
+        return None
+    lowest = bounds(call.operands[0].dtype)[0]
+    moved = int(tables[0][0]) - lowest
+    if any((table != np.arange(lowest, lowest + 256) + moved).any() for table in tables):
+        return None
+
+    def lane(index: Sequence[Any]) -> Lane:
+        value, pending = call.operands[0].at(index).settled(call.inputs)
+        low, high = bounds(call.dtype)
+        return Lane(value, pending + moved, low, high, clamped=True)
+
+    return lane
+
+
+def _tables(call: ElementCall) -> list[NDArray[np.int64]] | None:
+    """Results for each 8-bit value in the body's arithmetic and, where there is one, the tail's."""
+    if call.operands[0].dtype not in ("int8", "uint8") or call.operands[1].array.size != 1:
+        return None
+    if call.text("compute_dtype") != "int64":
+        return None
+    lowest = bounds(call.operands[0].dtype)[0]
+    values = np.arange(lowest, lowest + 256) - int(call.operands[2].scalar())
+    ratio = np.float64(call.operands[1].scalar()) / np.float64(call.operands[3].scalar())
+    zero_point = int(call.operands[4].scalar())
+    roundings = [call.text("rounding")]
+    if call.text("tail_rounding") and call.number("tail_block"):
+        roundings.append(call.text("tail_rounding"))
+    low, high = bounds(call.dtype)
+    return [np.clip(rescale(values, ratio, Rounding(name)) + zero_point, low, high) for name in roundings]
 
 
 def _axis(call: ElementCall) -> int:
