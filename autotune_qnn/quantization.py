@@ -133,8 +133,9 @@ def rescale(values: npt.ArrayLike, factor: npt.ArrayLike, rounding: Rounding) ->
 
 def round_away(values: FloatArray) -> FloatArray:
     """C's round in the array's own float type: ties away from zero, exact for every magnitude."""
-    whole = np.trunc(values)
-    tie = np.abs(values - whole) >= 0.5
+    with np.errstate(invalid="ignore"):  # an infinity is its own whole and no tie
+        whole = np.trunc(values)
+        tie = np.abs(values - whole) >= 0.5
     return np.asarray(whole + np.where(tie, np.copysign(1, values), 0).astype(values.dtype), values.dtype)
 
 
