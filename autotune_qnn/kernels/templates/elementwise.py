@@ -9,7 +9,7 @@ from typing import Any
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 
 _PARALLEL_ELEMENTS = 65536
-_SMALL_CHANNELS = 16
+_SHORTEST_RUN = 16
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,26 @@ class ElementwiseTemplate:
         parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
         return Config.of(lanes=16, unroll=1, parallel=int(parallel))
 
+    def _inner_axes(self) -> int:
+        """How many trailing axes are one run of elements: more than one where the last is short.
+
+        Never all of several: TVM proves neighbouring places of a run contiguous only within fewer axes.
+        """
+        for count in range(1, len(self.shape)):
+            if math.prod(self.shape[-count:]) >= _SHORTEST_RUN:
+                return count
+        return max(len(self.shape) - 1, 1)
+
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the block output."""
         output = sch.get_sblock("output")
         loops = list(sch.get_loops(output))
         if not self.shape:
             return
-        if len(loops) == 1 or self.shape[-1] < _SMALL_CHANNELS:
-            inner = sch.fuse(*loops) if len(loops) > 1 else loops[0]
-            chunks, vectors, lane = sch.split(inner, [None, config["unroll"], config["lanes"]])
-        else:
-            outer = sch.fuse(*loops[:-1]) if len(loops) > 2 else loops[0]
-            middle, vectors, lane = sch.split(loops[-1], [None, config["unroll"], config["lanes"]])
-            chunks = sch.fuse(outer, middle)
+        inner = self._inner_axes()
+        run = sch.fuse(*loops[-inner:]) if inner > 1 else loops[-1]
+        middle, vectors, lane = sch.split(run, [None, config["unroll"], config["lanes"]])
+        chunks = sch.fuse(*loops[:-inner], middle) if len(loops) > inner else middle
         sch.vectorize(lane)
         sch.unroll(vectors)
         if config["parallel"]:
