@@ -11,7 +11,7 @@ from tvm import relax
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
-from autotune_qnn.frontends.tflite.float_ops import float_activation
+from autotune_qnn.frontends.tflite.float_ops import float_activation, float_hard_swish, float_prelu
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import Activation, AlphaOptions
 from autotune_qnn.frontends.tflite.requantization import Rescale, requantize
@@ -56,6 +56,8 @@ def convert_table(conversion: Conversion, operator: GraphOperator) -> list[Expr]
 def convert_hard_swish(conversion: Conversion, operator: GraphOperator) -> list[Expr]:
     """gemmlowp's 16-bit fixed point in every interpreter."""
     data, output = _pair(conversion, operator)
+    if data.dtype == "float32":
+        return [float_hard_swish(conversion, operator, conversion.value(data))]
     return [
         dialect.hardswish(
             conversion.value(data),
@@ -93,7 +95,7 @@ def convert_prelu(conversion: Conversion, operator: GraphOperator) -> list[Expr]
     if alpha.dtype != data.dtype:
         raise UnsupportedUseError(f"{data.dtype} data with {alpha.dtype} slopes")
     if data.dtype == "float32":
-        raise UnsupportedUseError("float32 data")
+        return [float_prelu(conversion, conversion.value(data), conversion.value(alpha))]
     return [
         dialect.prelu(
             conversion.value(data),

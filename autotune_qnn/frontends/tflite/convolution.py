@@ -14,6 +14,7 @@ from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
+from autotune_qnn.frontends.tflite.float_ops import float_dense
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import Activation, ConvOptions, DenseOptions
 from autotune_qnn.frontends.tflite.requantization import Family, accumulator_rescale, requantize
@@ -186,6 +187,8 @@ def convert_dense(conversion: Conversion, operator: GraphOperator) -> list[Expr]
     data, filters = conversion.operand(operator, 0), conversion.operand(operator, 1)
     if options.shuffled:
         raise UnsupportedUseError("shuffled weights")
+    if data.dtype == "float32":
+        return [float_dense(conversion, operator)]
     conversion.per_tensor(data)
     weights = _weights(conversion, filters, 0, None)
     value = conversion.value(data)

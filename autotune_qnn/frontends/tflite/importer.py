@@ -127,18 +127,30 @@ def import_graph(graph: Graph, options: ImportOptions, outputs: Sequence[int] | 
     batch = effective_batch(graph, options.batch)
     builder = relax.BlockBuilder()
     conversion = Conversion(graph, options.arithmetic, batch, builder)
-    problems = _Problems()
     parameters = _parameters(conversion, graph, batch)
+    failure: ModelError | None = None
     with builder.function("main", parameters):
         with builder.dataflow():
-            for operator in graph.operators:
-                _convert(conversion, operator, problems)
-            problems.check(graph)
-            tensors = [graph.tensors[index] for index in (graph.outputs if outputs is None else outputs)]
-            values = [conversion.value(tensor) for tensor in tensors]
+            try:
+                values = _convert_all(conversion, graph, graph.outputs if outputs is None else outputs)
+            except (
+                ModelError
+            ) as error:  # kept until the builder's blocks are closed, or it complains on its own
+                failure, values = error, parameters[:1]
             result = builder.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
         builder.emit_func_output(result)
+    if failure is not None:
+        raise failure
     return builder.finalize()
+
+
+def _convert_all(conversion: Conversion, graph: Graph, outputs: Sequence[int]) -> list[Expr]:
+    """Emits every operator and returns the values of the tensors `outputs`."""
+    problems = _Problems()
+    for operator in graph.operators:
+        _convert(conversion, operator, problems)
+    problems.check(graph)
+    return [conversion.value(graph.tensors[index]) for index in outputs]
 
 
 def _parameters(conversion: Conversion, graph: Graph, batch: int) -> list[Any]:

@@ -10,7 +10,8 @@ import pytest
 from autotune_qnn.errors import ModelError, UnsupportedOperatorError, UsageError
 from autotune_qnn.frontends import ImportOptions, get_frontend
 from autotune_qnn.frontends.tflite.schema import read_graph, read_model_bytes
-from tests.support.tflite_cases import Branches, convolution
+from tests.support.tflite_branches import Branches
+from tests.support.tflite_convolution_cases import convolution
 from tests.support.tflite_writer import Operator, Tensor, constant, write_model
 
 

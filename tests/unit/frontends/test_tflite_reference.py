@@ -13,7 +13,8 @@ from autotune_qnn.errors import UsageError, VerificationError
 from autotune_qnn.frontends import ImportedModel, ImportOptions, get_frontend
 from autotune_qnn.frontends.tflite.reference import TfliteReference
 from autotune_qnn.quantization import Arithmetic
-from tests.support.tflite_cases import Branches, convolution
+from tests.support.tflite_branches import Branches
+from tests.support.tflite_convolution_cases import convolution
 from tests.support.tflite_writer import Operator, Tensor, write_model
 
 
