@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.dialect.libm import erff
 from autotune_qnn.dialect.numeric import Array
 from autotune_qnn.dialect.registry import reference
 
@@ -38,8 +39,6 @@ def _silu(x: Array) -> Array:
 
 
 def _erf(x: Array) -> Array:
-    from autotune_qnn.dialect.libm import erff
-
     return erff(x.astype(np.float32)).astype(x.dtype)
 
 
