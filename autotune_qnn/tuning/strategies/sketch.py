@@ -31,14 +31,18 @@ _MAX_INNERMOST = 64
 _LOGGER = logging.getLogger(__name__)
 
 
-def _tiling(structure: str = "SSRSRS") -> dict[str, Any]:
-    reuse = ms.schedule_rule.ReuseType(req="may", levels=[1, 2], scope="global")
-    return {"structure": structure, "max_innermost_factor": _MAX_INNERMOST, "reuse_write": reuse}
+def schedule_rules(intrinsics: Sequence[str], threads: int, *, stage: bool) -> list[Any]:
+    """The rules that make sketches, for a CPU with these registered dot-product intrinsics.
 
-
-def schedule_rules(intrinsics: Sequence[str], threads: int) -> list[Any]:
-    """The rules that make sketches, for a CPU with these registered dot-product intrinsics."""
+    With `stage`, results may be staged in a tile of their own, or their consumer moved into the tile.
+    """
     rules = ms.schedule_rule
+    reuse = rules.ReuseType(req="may", levels=[1, 2], scope="global") if stage else None
+    tiling: dict[str, Any] = {
+        "structure": "SSRSRS",
+        "max_innermost_factor": _MAX_INNERMOST,
+        "reuse_write": reuse,
+    }
     inline = rules.AutoInline(
         into_producer=False,
         into_consumer=True,
@@ -53,8 +57,8 @@ def schedule_rules(intrinsics: Sequence[str], threads: int) -> list[Any]:
         rules.ApplyCustomRule(),
         rules.InlineConstantScalars(),
         inline,
-        *(rules.MultiLevelTilingWithIntrin(name, **_tiling()) for name in intrinsics),
-        rules.MultiLevelTiling(**_tiling()),
+        *(rules.MultiLevelTilingWithIntrin(name, **tiling) for name in intrinsics),
+        rules.MultiLevelTiling(**tiling),
         rules.ParallelizeVectorizeUnroll(
             max_jobs_per_core=jobs,
             max_vectorize_extent=64,
@@ -65,11 +69,11 @@ def schedule_rules(intrinsics: Sequence[str], threads: int) -> list[Any]:
     ]
 
 
-def _space(intrinsics: Sequence[str], threads: int) -> Any:
+def _space(intrinsics: Sequence[str], threads: int, *, stage: bool) -> Any:
     postprocs = ms.postproc
     mutators = ms.mutator
     return ms.space_generator.PostOrderApply(
-        sch_rules=schedule_rules(intrinsics, threads),
+        sch_rules=schedule_rules(intrinsics, threads, stage=stage),
         postprocs=[
             postprocs.DisallowDynamicLoop(),
             postprocs.RewriteParallelVectorizeUnroll(),
@@ -114,19 +118,32 @@ class SketchStrategy:
         self._seen: set[int] = set()
         self._buffer: list[Proposal] = []
         self._target = tune_target(target, threads)
-        search = ms.search_strategy.EvolutionarySearch(
-            population_size=64, init_min_unmeasured=batch, genetic_num_iters=2, eps_greedy=0.1
-        )
-        space = _space(sketch_intrinsics(target.isa), threads)
-        self._context = tune_context(task, self._target, seed, space=space, strategy=search)
         self._database = ms.database.MemoryDatabase()
         self._workload = self._database.commit_workload(task.mod)
         self._arguments = ms.arg_info.ArgInfo.from_entry_func(task.mod)
+        intrinsics = sketch_intrinsics(target.isa)
         try:
-            sketches = self._context.generate_design_space()
+            self._context, sketches = self._sketches(intrinsics, threads, batch)
             self._context.pre_tuning(_MAX_TRIALS, batch, sketches, self._database, model.model)
         except TVM_ERRORS as error:
             self._stop(error)
+
+    def _sketches(self, intrinsics: Sequence[str], threads: int, batch: int) -> tuple[Any, list[Any]]:
+        """A context and its sketches. Where the consumer of a reduction has another one to wait for, the rule
+        that moves consumers fails in TVM, and sketches are made without it.
+        """
+        for stage in (True, False):
+            search = ms.search_strategy.EvolutionarySearch(
+                population_size=64, init_min_unmeasured=batch, genetic_num_iters=2, eps_greedy=0.1
+            )
+            space = _space(intrinsics, threads, stage=stage)
+            context = tune_context(self._task, self._target, self._seed, space=space, strategy=search)
+            try:
+                return context, list(context.generate_design_space())
+            except TVM_ERRORS:
+                if not stage:
+                    raise
+        raise AssertionError("the loop returns or raises")
 
     def restore(self, records: Sequence[TrialRecord]) -> int:
         """Replay earlier sketches into the database that the search starts from, and teach the model."""

@@ -13,6 +13,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import tvm_ffi
+
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, ScheduleRejected, ScheduleTemplate
 from autotune_qnn.logs import TrialRecord, TunerName
 from autotune_qnn.tuning.cost_model import KnobCostModel, ModuleCostModel
@@ -53,6 +55,7 @@ class TemplateStrategy:
         self._rng = random.Random(seed)
         self._seen: set[Config] = set()
         self._measured: dict[Config, float] = {}
+        self._modules: set[int] = set()
         self._enumeration = list(self._space.enumerate()) if len(self._space) <= _ENUMERABLE else None
 
     def restore(self, records: Sequence[TrialRecord]) -> int:
@@ -69,7 +72,9 @@ class TemplateStrategy:
             self._measured[config] = min(seconds, self._measured.get(config, math.inf))
         recent = dict(usable[-_RESTORED_MODULES:])
         applied = [(self._apply(config), seconds) for config, seconds in recent.items()]
-        good = [(proposal, seconds) for proposal, seconds in applied if proposal is not None]
+        good = [
+            (proposal, secs) for proposal, secs in applied if proposal is not None and self._is_new(proposal)
+        ]
         self._learn(good)
         return len(usable)
 
@@ -124,9 +129,17 @@ class TemplateStrategy:
                 continue
             self._seen.add(config)
             proposal = self._apply(config)
-            if proposal is not None:
+            if proposal is not None and self._is_new(proposal):
                 taken.append(proposal)
         return taken
+
+    def _is_new(self, proposal: Proposal) -> bool:
+        """Whether no configuration before led to the same module; remembers it."""
+        identity = tvm_ffi.structural_hash(proposal.schedule.mod)
+        if identity in self._modules:
+            return False
+        self._modules.add(identity)
+        return True
 
     def _random(self) -> Iterable[Config]:
         """Configurations in random order: all of a small space, many of a large one."""
@@ -167,10 +180,14 @@ class TemplateStrategy:
             order.sort(key=lambda i: i + module_rank[i])
         picked = [applied[i] for i in order[: count - explore]]
         for i in order[count - explore :]:
-            leftover = applied[i].config
-            assert leftover is not None
-            self._seen.discard(leftover)
+            self._put_back(applied[i])
         return picked + self._take(self._random(), count - len(picked))
+
+    def _put_back(self, proposal: Proposal) -> None:
+        """Forget a candidate that was scheduled and then not picked."""
+        assert proposal.config is not None
+        self._seen.discard(proposal.config)
+        self._modules.discard(tvm_ffi.structural_hash(proposal.schedule.mod))
 
     def _pool(self) -> list[Config]:
         """Unseen configurations worth scoring: all of a small space, else an evolution from the best."""
