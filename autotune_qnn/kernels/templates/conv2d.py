@@ -140,10 +140,12 @@ class ConvTemplate:
             tile_rows, tile_columns, tile_channels = sch.get_loops(block)[6:9]
         sch.reverse_compute_at(output, columns, preserve_unit_loops=True)
         unroll_all(sch, vectorize_last(sch, output, lanes)[len(outer) : -1])
-        self._prologue(sch, knob, bands)
-        update, reduction = self._tile(sch, block, knob, (tile_rows, tile_columns, tile_channels))
+        in_band = bool(knob["pad_in_band"]) and corrected is None
+        task = sch.fuse(*outer[: 2 if in_band else 3])
+        self._prologue(sch, knob, task if in_band else None)
         if knob["parallel"]:
-            sch.parallel(sch.fuse(*outer[:3]))
+            sch.parallel(task)
+        update, reduction = self._tile(sch, block, knob, (tile_rows, tile_columns, tile_channels))
         self._finish_update(sch, update, sch.decompose_reduction(update, reduction[0]))
 
     def _tile(
@@ -176,20 +178,22 @@ class ConvTemplate:
         """The largest divisor of the number of row tiles that the knob `band` admits."""
         return divisors(self.geometry.out_height // knob["rows"], knob["band"])[-1]
 
-    def _prologue(self, sch: Any, knob: Mapping[str, int], bands: Any) -> None:
+    def _prologue(self, sch: Any, knob: Mapping[str, int], band: Any | None) -> None:
+        """Schedule what runs before the tiles: the window's sums, and the border (inside `band` where given)."""
+        parallel = bool(knob["parallel"])
         sums = find_block(sch, "window_sum")
-        if sums is not None:
+        if sums is not None and parallel:
             loops = sch.get_loops(sums)
-            if knob["parallel"]:
-                sch.parallel(sch.fuse(loops[0], loops[1]))
+            sch.parallel(sch.fuse(loops[0], loops[1]))
         pad = find_block(sch, "data_pad")
         if pad is None:
             return
-        if knob["pad_in_band"] and sums is None:
-            sch.compute_at(pad, bands, preserve_unit_loops=True)
-            vectorize_last(sch, pad, 64 if self.geometry.rows else 16)
-        else:
-            copy_rows(sch, pad, 64 if self.geometry.rows else 16, bool(knob["parallel"]))
+        lanes = 64 if self.geometry.rows else 16
+        if band is None:
+            copy_rows(sch, pad, lanes, parallel)
+            return
+        sch.compute_at(pad, band, preserve_unit_loops=True)
+        vectorize_last(sch, pad, lanes)
 
     def _finish_update(self, sch: Any, update: Any, initial: Any) -> None:
         if self.dot.intrinsic:

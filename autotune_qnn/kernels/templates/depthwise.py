@@ -96,11 +96,11 @@ class DepthwiseTemplate:
             if staged is not None:
                 sch.compute_at(staged, task, preserve_unit_loops=True)
                 vectorize_last(sch, staged, self.dot.lanes)
+        if knob["parallel"]:
+            sch.parallel(task)
         for products in (block, sums):
             if products is not None:
                 self._accumulate(sch, products, quads is not None, corrected is not None)
-        if knob["parallel"]:
-            sch.parallel(task)
 
     def _accumulate(self, sch: Any, block: Any, vnni: bool, nested: bool) -> None:
         """Order the loops inside a tile: kernel rows (and quads or columns), pixels, a vector of channels."""
