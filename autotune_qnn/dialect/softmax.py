@@ -27,7 +27,7 @@ from autotune_qnn.quantization import (
 
 # Fixed-point formats of the int64 form: differences have 5 integer bits, the sum of exponentials 12.
 _DIFFERENCE_BITS = 5
-_SUM_BITS = 12
+SUM_BITS = 12
 # e^(−2^k) as Q31 for k = −2 … 4, by which the exponential of the integer part is assembled.
 _EXPONENTIALS = (
     (-2, 1672461947),
@@ -132,22 +132,30 @@ def _float_softmax(rows: Array, factor: Any, output_scale: Any, output_zero_poin
     return saturate(to_integer(shares, Rounding.AWAY) + output_zero_point, dtype)
 
 
-def _fixed_softmax(rows: IntArray, factor: Any, dtype: str) -> Array:
-    low, _ = dtype_range(dtype)
+def fixed_exponential_table(factor: Any) -> IntArray:
+    """Q31 exponentials of factor · (i − 255) for i = 0 … 255, as `exponential_table` is indexed.
+
+    Zero below the range of gemmlowp's differences, where an element counts for nothing.
+    """
     scaled = min(float(factor) * (1 << (31 - _DIFFERENCE_BITS)), float(INT32_MAX))
     multiplier, exponent = (int(value) for value in quantize_multiplier(scaled))
     lowest = -int(np.floor(((1 << _DIFFERENCE_BITS) - 1) * (1 << (31 - _DIFFERENCE_BITS)) / 2.0**exponent))
-    difference = rows - rows.max(axis=-1, keepdims=True)
+    difference = np.arange(-255, 1)
     counted = difference >= lowest
-    exponent = max(exponent, 0)
-    shifted = np.where(counted, difference, 0) << exponent
+    shifted = np.where(counted, difference, 0) << max(exponent, 0)
     terms = exp_of_negative(doubling_high_multiply(shifted, multiplier), _DIFFERENCE_BITS)
-    total = np.where(counted, shift_right_away(terms, _SUM_BITS), 0).sum(axis=-1, keepdims=True)
+    return np.where(counted, terms, 0)
+
+
+def _fixed_softmax(rows: IntArray, factor: Any, dtype: str) -> Array:
+    low, _ = dtype_range(dtype)
+    terms = fixed_exponential_table(factor)[rows + 255 - rows.max(axis=-1, keepdims=True)]
+    total = shift_right_away(terms, SUM_BITS).sum(axis=-1, keepdims=True)
     headroom = 32 - np.frexp(total.astype(f8))[1].astype(np.int64)  # leading zeros of the 32-bit sum
     inverse = one_over_one_plus((total << headroom) - (1 << 31))
-    bits_over_unit = _SUM_BITS - headroom
+    bits_over_unit = SUM_BITS - headroom
     shares = shift_right_away(doubling_high_multiply(inverse, terms), bits_over_unit + 31 - 8) + low
-    return saturate(np.where(counted, shares, low), dtype)
+    return saturate(shares, dtype)
 
 
 def _multiply_by_power(values: IntArray, exponent: int) -> IntArray:

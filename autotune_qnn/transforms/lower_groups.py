@@ -12,6 +12,7 @@ from tvm import relax
 
 from autotune_qnn.dialect.constants import constant, constant_value, is_constant
 from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.anchors import needs_unsigned
 from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.kernels.kernel import Kernel, KernelGroup, build_kernel
 from autotune_qnn.kernels.storage import Storage, external, internal
@@ -109,10 +110,9 @@ class GroupLowering:
     def _lower(self, group: Group) -> None:
         """Emit the call of a group's kernel."""
         inputs = group.inputs
-        first = str(group.steps[0][1].op.name)
-        needs_unsigned = first in ("qnn.conv2d", "qnn.dense", "qnn.conv2d_transpose", "qnn.batch_matmul")
+        unsigned = needs_unsigned(str(group.steps[0][1].op.name))
         for variable in inputs:
-            if needs_unsigned and self._storage[variable].dtype == "int8":
+            if unsigned and self._storage[variable].dtype == "int8":
                 self._as_internal(variable)
         last = group.output
         output = (external if self._used_only_as_output(last) else internal)(dtype_of(last))

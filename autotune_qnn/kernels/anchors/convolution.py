@@ -53,7 +53,7 @@ def _name(geometry: ConvGeometry) -> str:
     return "_".join(parts)
 
 
-@anchor("qnn.conv2d", takes_bias=True)
+@anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
 def conv2d_rule(call: AnchorCall) -> Anchor:
     """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
     data, zero_point = _stored_data(call)
@@ -88,7 +88,7 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
     return Anchor(lane, kind, _name(geometry), result.macs, template)
 
 
-@anchor("qnn.dense", takes_bias=True)
+@anchor("qnn.dense", takes_bias=True, needs_unsigned=True)
 def dense_rule(call: AnchorCall) -> Anchor:
     """qnn.dense as a 1x1 convolution over a row of pixels."""
     data, zero_point = _stored_data(call)

@@ -35,7 +35,7 @@ class AnchorCall:
     operands: tuple[Any, ...]
     shape: tuple[int, ...]
     dtype: str
-    bias: NDArray[np.integer] | None
+    bias: NDArray[np.integer[Any]] | None
     inputs: KernelInputs
     dot: DotShape
 
@@ -50,6 +50,20 @@ class AnchorCall:
         if not isinstance(operand, Operand) or operand.constant is None:
             raise BuildError(f"{self.operator}: operand {place} must be a constant")
         return operand.constant
+
+    def activation(self, place: int = 0) -> Operand:
+        """A tensor operand that is a parameter of the kernel."""
+        operand = self.operands[place]
+        if not isinstance(operand, Operand) or operand.tensor is None:
+            raise self.unsupported(f"operand {place}, which is no tensor")
+        return operand
+
+    def scalar(self, place: int) -> Any:
+        """The value of a constant operand of one element, in its own dtype."""
+        array = self.constant(place)
+        if array.size != 1:
+            raise self.unsupported(f"operand {place} of {array.size} values")
+        return array.reshape(-1)[0]
 
     def unsupported(self, what: str) -> BuildError:
         """The error for an operator that this rule cannot lower."""
@@ -73,15 +87,23 @@ class Anchor:
 Rule = Callable[[AnchorCall], Anchor]
 _RULES: dict[str, Rule] = {}
 _BIASED: set[str] = set()
+_UNSIGNED: set[str] = set()
 
 
-def anchor(operator: str, *, takes_bias: bool = False) -> Callable[[Rule], Rule]:
-    """Register a function as the anchor rule of an operator."""
+def anchor(
+    operator: str, *, takes_bias: bool = False, needs_unsigned: bool = False
+) -> Callable[[Rule], Rule]:
+    """Register a function as the anchor rule of an operator.
+
+    `takes_bias`: the rule folds a following bias. `needs_unsigned`: it reads its data as uint8 only.
+    """
 
     def register(rule: Rule) -> Rule:
         _RULES[operator] = rule
         if takes_bias:
             _BIASED.add(operator)
+        if needs_unsigned:
+            _UNSIGNED.add(operator)
         return rule
 
     return register
@@ -95,6 +117,11 @@ def is_anchor(operator: str) -> bool:
 def takes_bias(operator: str) -> bool:
     """Whether the operator's rule folds a following bias."""
     return operator in _BIASED
+
+
+def needs_unsigned(operator: str) -> bool:
+    """Whether the operator's rule reads its data as uint8 only."""
+    return operator in _UNSIGNED
 
 
 def anchor_rule(operator: str) -> Rule:

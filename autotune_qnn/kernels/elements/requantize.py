@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from tvm import te, tirx
 
 from autotune_qnn.kernels.elements.registry import ElementCall, element
@@ -45,9 +45,16 @@ class FixedPoint:
     left: Any | None
 
     @classmethod
-    def of(cls, inputs: KernelInputs, ratio: NDArray[np.float64], axis: int) -> FixedPoint:
+    def of(cls, inputs: KernelInputs, ratio: ArrayLike, axis: int) -> FixedPoint:
         """From input scale over output scale, one value or one for each channel."""
-        multiplier, exponent = (np.asarray(part, np.int64).reshape(-1) for part in quantize_multiplier(ratio))
+        return cls.of_parts(inputs, *quantize_multiplier(ratio), axis)
+
+    @classmethod
+    def of_parts(
+        cls, inputs: KernelInputs, multiplier: NDArray[np.int64], exponent: NDArray[np.int64], axis: int
+    ) -> FixedPoint:
+        """From Q31 multipliers and exponents, one pair or one for each channel."""
+        multiplier, exponent = multiplier.reshape(-1), exponent.reshape(-1)
         right = np.maximum(-exponent, 0)
         half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
 
