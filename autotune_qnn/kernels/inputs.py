@@ -13,8 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te
 
-_SCALARS = 16
+_SCALARS = 64
 _PADDING = 64
+
+
+@dataclass
+class _Scalars:
+    """Scalars of one dtype in buffers of a fixed size, as many as it takes."""
+
+    name: str
+    dtype: str
+    values: list[Any] = field(default_factory=list)
+    buffers: list[Any] = field(default_factory=list)
+
+    def place(self, value: Any) -> Any:
+        """An expression that reads the value.
+
+        Every use gets a place of its own: sharing equal values would give two layers of one shape different
+        code.
+        """
+        buffer, place = divmod(len(self.values), _SCALARS)
+        if buffer == len(self.buffers):
+            suffix = str(buffer) if buffer else ""
+            self.buffers.append(te.placeholder((_SCALARS,), self.dtype, name=self.name + suffix))
+        self.values.append(value)
+        return self.buffers[buffer](place)
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """The contents of the buffers."""
+        filled = np.zeros((len(self.buffers), _SCALARS), self.dtype)
+        filled.reshape(-1)[: len(self.values)] = self.values
+        return list(filled)
 
 
 @dataclass
@@ -22,12 +51,10 @@ class KernelInputs:
     """Collects the parameters of one kernel in the order in which its PrimFunc takes them."""
 
     activations: list[Any] = field(default_factory=list)
-    arrays: list[NDArray[Any]] = field(default_factory=list)
-    placeholders: list[Any] = field(default_factory=list)
-    _integers: list[int] = field(default_factory=list)
-    _floats: list[float] = field(default_factory=list)
-    _integer_buffer: Any = None
-    _float_buffer: Any = None
+    _arrays: list[NDArray[Any]] = field(default_factory=list)
+    _placeholders: list[Any] = field(default_factory=list)
+    _integers: _Scalars = field(default_factory=lambda: _Scalars("integers", "int32"))
+    _reals: _Scalars = field(default_factory=lambda: _Scalars("reals", "float32"))
 
     def activation(self, shape: tuple[int, ...], dtype: str) -> Any:
         """A placeholder for a tensor that an earlier kernel, or the caller, provides."""
@@ -38,9 +65,9 @@ class KernelInputs:
     def constant(self, array: NDArray[Any], name: str) -> Any:
         """A placeholder for a constant array, stored as it is."""
         array = np.ascontiguousarray(array)
-        tensor = te.placeholder(array.shape, str(array.dtype), name=f"{name}{len(self.arrays)}")
-        self.arrays.append(array)
-        self.placeholders.append(tensor)
+        tensor = te.placeholder(array.shape, str(array.dtype), name=f"{name}{len(self._arrays)}")
+        self._arrays.append(array)
+        self._placeholders.append(tensor)
         return tensor
 
     def vector(self, array: NDArray[Any], name: str) -> Any:
@@ -50,41 +77,16 @@ class KernelInputs:
         return self.constant(padded, name)
 
     def integer(self, value: int) -> Any:
-        """An int32 scalar, read from the kernel's buffer of scalars."""
-        if self._integer_buffer is None:
-            self._integer_buffer = te.placeholder((_SCALARS,), "int32", name="integers")
-        return self._integer_buffer(_place(self._integers, int(value)))
+        """An int32 scalar, read from a buffer of the kernel's scalars."""
+        return self._integers.place(int(value))
 
     def real(self, value: float) -> Any:
-        """A float32 scalar, read from the kernel's buffer of scalars."""
-        if self._float_buffer is None:
-            self._float_buffer = te.placeholder((_SCALARS,), "float32", name="reals")
-        return self._float_buffer(_place(self._floats, float(np.float32(value))))
-
-    @property
-    def scalars_left(self) -> int:
-        """How many more distinct scalars of either kind fit."""
-        return _SCALARS - max(len(self._integers), len(self._floats))
+        """A float32 scalar, read from a buffer of the kernel's scalars."""
+        return self._reals.place(float(np.float32(value)))
 
     def signature(self) -> tuple[list[Any], list[NDArray[Any]]]:
         """All placeholders in parameter order, and the arrays behind those that follow the activations."""
-        placeholders = [*self.activations, *self.placeholders]
-        arrays = list(self.arrays)
-        for buffer, values, dtype in (
-            (self._integer_buffer, self._integers, np.int32),
-            (self._float_buffer, self._floats, np.float32),
-        ):
-            if buffer is not None:
-                filled = np.zeros(_SCALARS, dtype)
-                filled[: len(values)] = values
-                placeholders.append(buffer)
-                arrays.append(filled)
-        return placeholders, arrays
-
-
-def _place(values: list[Any], value: Any) -> int:
-    # Every use gets a place of its own: sharing equal values would give two layers of one shape different code.
-    if len(values) >= _SCALARS:
-        raise OverflowError(f"a kernel takes at most {_SCALARS} scalars of a kind")
-    values.append(value)
-    return len(values) - 1
+        scalars = (self._integers, self._reals)
+        buffers = [buffer for kind in scalars for buffer in kind.buffers]
+        arrays = [array for kind in scalars for array in kind.arrays()]
+        return [*self.activations, *self._placeholders, *buffers], [*self._arrays, *arrays]
