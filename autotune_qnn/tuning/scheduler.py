@@ -17,8 +17,7 @@ _WINDOW = 24
 _OPTIMISM = 0.25
 _SKETCH_SHARE = 1 / 3
 _TEMPLATE_FIRST = 16
-_SKETCH_CHANCE = 16
-_HOPELESS = 1.3
+_HOPELESS = ((6, 2.0), (16, 1.3))
 _FAILURES_ONLY = 24
 
 
@@ -88,7 +87,9 @@ def choose_arm(task: TaskState) -> ArmState | None:
         template, sketch = usable[0], usable[1]
         begun = sketch.trials + sketch.pending
         total = begun + template.trials + template.pending
-        hopeless = sketch.trials >= _SKETCH_CHANCE and sketch.best > _HOPELESS * template.best
+        hopeless = any(
+            sketch.trials >= trials and sketch.best > factor * template.best for trials, factor in _HOPELESS
+        )
         due = template.trials + template.pending >= _TEMPLATE_FIRST and begun < _SKETCH_SHARE * total
         if due and not hopeless:
             chosen = sketch

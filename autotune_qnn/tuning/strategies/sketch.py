@@ -62,7 +62,7 @@ def schedule_rules(intrinsics: Sequence[str], threads: int, *, stage: bool) -> l
         rules.ParallelizeVectorizeUnroll(
             max_jobs_per_core=jobs,
             max_vectorize_extent=64,
-            unroll_max_steps=[0, 16, 64, 512],
+            unroll_max_steps=[0, 16, 64, 256],
             unroll_explicit=True,
         ),
         rules.RandomComputeLocation(),
@@ -74,11 +74,13 @@ def _space(intrinsics: Sequence[str], threads: int, *, stage: bool) -> Any:
     mutators = ms.mutator
     return ms.space_generator.PostOrderApply(
         sch_rules=schedule_rules(intrinsics, threads, stage=stage),
+        # Tensorizing comes before vectorizing: in TVM's own order, loops around a block that is yet to be
+        # tensorized are vectorized, and more than half of such candidates cannot be lowered.
         postprocs=[
             postprocs.DisallowDynamicLoop(),
-            postprocs.RewriteParallelVectorizeUnroll(),
             postprocs.RewriteReductionBlock(),
             postprocs.RewriteTensorize(vectorize_init_loop=True),
+            postprocs.RewriteParallelVectorizeUnroll(),
         ],
         mutator_probs={
             mutators.MutateTileSize(): 0.9,
@@ -134,7 +136,7 @@ class SketchStrategy:
         """
         for stage in (True, False):
             search = ms.search_strategy.EvolutionarySearch(
-                population_size=64, init_min_unmeasured=batch, genetic_num_iters=2, eps_greedy=0.1
+                population_size=32, init_min_unmeasured=batch, genetic_num_iters=2, eps_greedy=0.1
             )
             space = _space(intrinsics, threads, stage=stage)
             context = tune_context(self._task, self._target, self._seed, space=space, strategy=search)

@@ -86,13 +86,21 @@ def test_templates_first_then_a_third_for_sketches() -> None:
 def test_hopeless_sketches_get_no_more() -> None:
     state = task("a", both=True)
     run(state, *[1.0] * 40)
-    run(state, *[2.0] * 16, arm=1)
-    arm = choose_arm(state)
-    assert arm is state.arms[0]
+    run(state, *[1.5] * 15, arm=1)
+    assert choose_arm(state) is state.arms[1]
+    run(state, 1.5, arm=1)
+    assert choose_arm(state) is state.arms[0]
     state.arms[0].exhausted = True
     assert choose_arm(state) is state.arms[1]
     state.arms[1].exhausted = True
     assert choose_arm(state) is None
+
+
+def test_very_slow_sketches_are_dropped_sooner() -> None:
+    state = task("a", both=True)
+    run(state, *[1.0] * 40)
+    run(state, *[2.5] * 6, arm=1)
+    assert choose_arm(state) is state.arms[0]
 
 
 def test_small_budgets_reach_every_task() -> None:
