@@ -82,7 +82,7 @@ def read_graph(content: bytes, path: Path) -> Graph:
         raise ModelError(f"{path}: {error}") from error
     except _READ_ERRORS as error:
         raise ModelError(
-            f"{path} is damaged or truncated: its tables point outside the file ({error})"
+            f"{path} is damaged or truncated: its tables point outside its {len(content)} bytes"
         ) from error
 
 
