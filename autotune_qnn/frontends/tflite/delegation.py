@@ -1,7 +1,9 @@
 """Which operators TFLite's default interpreter hands to XNNPACK, and which it leaves to its built-in kernels.
 
-The two round differently, so the importer must know. The rules are those of the XNNPACK delegate for 8-bit
-tensors in ai-edge-litert 2.x, found by running single operators: the differential tests hold them.
+The two round differently, so the importer must know. The conditions are those that the public source of
+LiteRT's XNNPACK delegate states for 8-bit tensors, which need not be the installed version's; the
+differential tests compare results with the installed interpreter, also with scales on both sides of the ADD,
+MUL, LEAKY_RELU and QUANTIZE limits.
 """
 
 from __future__ import annotations
