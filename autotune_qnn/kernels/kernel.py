@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tvm import relax, te
 
 from autotune_qnn.dialect.constants import constant_value
-from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
 from autotune_qnn.kernels.elements import ElementCall, element_rule
 from autotune_qnn.kernels.inputs import KernelInputs
@@ -71,7 +70,8 @@ class _Builder:
         self.inputs = KernelInputs()
         self.isa = isa
         self.known: dict[Any, Operand] = {}
-        self.kind, self.detail, self.macs = "elementwise", [], 0
+        self.kind, self.macs = "elementwise", 0
+        self.detail: list[str] = []
         self.template: TemplateFactory | None = None
         for variable in group.inputs:
             self.known[variable] = self._external(variable, storage[variable])
@@ -91,14 +91,29 @@ class _Builder:
     def _operand(self, expression: Any) -> Any:
         array = constant_value(expression)
         if array is not None:
-            return Operand(array.shape, str(array.dtype), constant=array)
+            return self._constant(array)
         if isinstance(expression, relax.Tuple):
             return tuple(self._operand(field) for field in expression.fields)
         if isinstance(expression, relax.Var):
             return self.known[expression]
         return Operand((), "")
 
-    def anchor(self, call: Any, bias: NDArray[np.integer] | None) -> LaneFunction:
+    def _constant(self, array: NDArray[Any]) -> Operand:
+        """A constant, which becomes a parameter of the kernel where a rule asks for its lanes."""
+        dtype = str(array.dtype)
+        placed: list[Any] = []
+
+        def lane(index: Sequence[Any]) -> Lane:
+            if not placed:
+                placed.append(self.inputs.constant(array.reshape(array.shape or (1,)), "values"))
+            value = placed[0](*(index or [0]))
+            if dtype in ("int8", "uint8"):
+                return Lane.of(value.astype("int32"), dtype)
+            return Lane(value, clamped=True)
+
+        return Operand(array.shape, dtype, lane, constant=array)
+
+    def anchor(self, call: Any, bias: NDArray[np.integer[Any]] | None) -> LaneFunction:
         """The lanes of the operator that the kernel is built around."""
         name = str(call.op.name)
         operands = tuple(self._operand(argument) for argument in call.args)
@@ -115,27 +130,23 @@ class _Builder:
         name = str(call.op.name)
         operands = tuple(self._operand(argument) for argument in call.args)
         self.detail.append(name.rsplit(".", 1)[-1])
-        return element_rule(name)(
-            ElementCall(name, call, operands, _shape(call), _dtype(call), self.inputs)
-        )
+        return element_rule(name)(ElementCall(name, call, operands, _shape(call), _dtype(call), self.inputs))
 
     def define(self, variable: Any, lanes: LaneFunction) -> None:
         """Make a result available to later operators."""
         self.known[variable] = Operand(_shape(variable), _dtype(variable), lanes)
 
 
-def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer] | None:
+def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer[Any]] | None:
     """The bias that the second operator adds to the first one's result, where it does just that."""
     if len(steps) < 2 or str(steps[1][1].op.name) != "relax.add":
         return None
     call = steps[1][1]
-    array: NDArray[np.integer] = np.asarray(constant_value(call.args[1])).reshape(-1)
+    array: NDArray[np.integer[Any]] = np.asarray(constant_value(call.args[1])).reshape(-1)
     return np.broadcast_to(array, (_shape(call)[-1],))
 
 
-def build_kernel(
-    group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa
-) -> Kernel:
+def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> Kernel:
     """Build the PrimFunc of a group.
 
     `storage` says how each input is kept in memory and `output` how the result is to be.
@@ -161,10 +172,7 @@ def build_kernel(
             return lane.value.astype(output.dtype)
         return lane.stored(builder.inputs, output.offset).astype(output.dtype)
 
-    try:
-        result = te.compute(shape, element, name="output")
-    except OverflowError as error:
-        raise BuildError(f"{builder.kind} {'_'.join(builder.detail)}: {error}") from error
+    result = te.compute(shape, element, name="output")
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
     template = builder.template or ElementwiseTemplate.factory(shape)

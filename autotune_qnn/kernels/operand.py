@@ -17,7 +17,7 @@ LaneFunction = Callable[[Sequence[Any]], Lane]
 
 @dataclass(frozen=True)
 class Operand:
-    """A tensor operand with its logical dtype and shape, and its lanes; or a constant.
+    """A tensor operand with its logical dtype and shape, its lanes, and its values where it is a constant.
 
     `tensor` is the placeholder of an operand that is a parameter of the kernel, which holds the logical values
     plus `offset` (128 where int8 is stored as uint8).
@@ -33,9 +33,11 @@ class Operand:
     def at(self, index: Sequence[Any]) -> Lane:
         """The lane at an index of the output, with NumPy's broadcasting from the right."""
         if self.lanes is None:
-            raise TypeError("a constant operand has no lanes")
+            raise TypeError("the operand is no tensor")
         own = list(index)[len(index) - len(self.shape) :]
-        return self.lanes([0 if extent == 1 else place for extent, place in zip(self.shape, own, strict=True)])
+        return self.lanes(
+            [0 if extent == 1 else place for extent, place in zip(self.shape, own, strict=True)]
+        )
 
     @property
     def array(self) -> NDArray[Any]:

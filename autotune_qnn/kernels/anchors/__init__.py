@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune_qnn.kernels.anchors import convolution, pooling, softmax
+from autotune_qnn.kernels.anchors import concatenate, convolution, pooling, resize, softmax
 from autotune_qnn.kernels.anchors.registry import (
     Anchor,
     AnchorCall,
@@ -16,10 +16,12 @@ __all__ = [
     "Anchor",
     "AnchorCall",
     "anchor_rule",
+    "concatenate",
     "convolution",
     "is_anchor",
     "needs_unsigned",
     "pooling",
+    "resize",
     "softmax",
     "takes_bias",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune_qnn.kernels.elements import binary, clip, conversion, requantize, table
+from autotune_qnn.kernels.elements import binary, clip, conversion, prelu, requantize, table
 from autotune_qnn.kernels.elements.registry import ElementCall, element_rule, is_elementwise
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "conversion",
     "element_rule",
     "is_elementwise",
+    "prelu",
     "requantize",
     "table",
 ]

@@ -57,9 +57,7 @@ class ReductionTemplate:
         """Vectors of 16 lanes, in parallel where the result is large."""
         parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
         wide = self._vectors and self.shape[-1] % 64 == 0
-        return Config.of(
-            lanes=16 if self._vectors else 1, vectors=4 if wide else 1, parallel=int(parallel)
-        )
+        return Config.of(lanes=16 if self._vectors else 1, vectors=4 if wide else 1, parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks total and output."""
