@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,13 +44,19 @@ class ConvGeometry:
 
     @cached_property
     def out_height(self) -> int:
+        """Rows of the output."""
         top, _, bottom, _ = self.padding
-        return (self.height + top + bottom - (self.kernel[0] - 1) * self.dilation[0] - 1) // self.strides[0] + 1
+        return (self.height + top + bottom - (self.kernel[0] - 1) * self.dilation[0] - 1) // self.strides[
+            0
+        ] + 1
 
     @cached_property
     def out_width(self) -> int:
+        """Columns of the output."""
         _, left, _, right = self.padding
-        return (self.width + left + right - (self.kernel[1] - 1) * self.dilation[1] - 1) // self.strides[1] + 1
+        return (self.width + left + right - (self.kernel[1] - 1) * self.dilation[1] - 1) // self.strides[
+            1
+        ] + 1
 
     @property
     def group_channels(self) -> int:
@@ -71,7 +78,9 @@ class ConvGeometry:
     def computed_width(self) -> int:
         """Output columns to compute: more than there are where no good register tile divides their number."""
         width = self.out_width
-        if width <= _LONGEST_TILE or any(width % tile == 0 for tile in range(_SHORTEST_TILE, _LONGEST_TILE + 1)):
+        if width <= _LONGEST_TILE or any(
+            width % tile == 0 for tile in range(_SHORTEST_TILE, _LONGEST_TILE + 1)
+        ):
             return width
         return min(ceil_div(width, tile) * tile for tile in range(8, _SHORTEST_TILE, -1))
 
@@ -113,12 +122,12 @@ class ConvGeometry:
         """Output channels of one group, rounded up to whole vectors."""
         return ceil_div(self.group_outputs, lanes) * lanes
 
-    def pack(self, weights: NDArray[np.integer], shape: DotShape) -> NDArray[np.integer]:
+    def pack(self, weights: NDArray[Any], shape: DotShape) -> NDArray[Any]:
         """OHWI weights as [blocks, KH, columns, quads, pair_count, lanes, pair_size].
 
         The axis pair_count is left out where it is 1, and so is pair_size.
         """
-        kernel_height, kernel_width = self.kernel
+        kernel_height = self.kernel[0]
         outputs = self.padded_group_outputs(shape.lanes)
         inner = self.quads * 4
         grouped = np.zeros((self.groups, outputs, kernel_height, self.columns, inner), shape.weight_dtype)
@@ -142,11 +151,11 @@ class SplitWeights:
     times the sum of the data under the window has to be subtracted.
     """
 
-    values: NDArray[np.integer]
+    values: NDArray[Any]
     remaining: NDArray[np.int32]
 
     @classmethod
-    def of(cls, weights: NDArray[np.integer], zero_point: NDArray[np.integer], dtype: str) -> SplitWeights:
+    def of(cls, weights: NDArray[Any], zero_point: NDArray[Any], dtype: str) -> SplitWeights:
         """From OHWI (or [units, K]) weights and their zero point, one or one for each output channel."""
         wide = weights.astype(np.int32)
         zeros = np.broadcast_to(zero_point.reshape(-1).astype(np.int32), (weights.shape[0],))
@@ -157,7 +166,7 @@ class SplitWeights:
         shift = 128 if weights.dtype == np.uint8 else 0
         return cls((wide - shift).astype(dtype), (zeros - shift).astype(np.int32))
 
-    def folded(self, data_zero_point: int, bias: NDArray[np.integer] | None) -> NDArray[np.int32]:
+    def folded(self, data_zero_point: int, bias: NDArray[Any] | None) -> NDArray[np.int32]:
         """Bias plus all terms that do not depend on the data, for each output channel."""
         flat = self.values.reshape(self.values.shape[0], -1).astype(np.int64)
         total = -data_zero_point * (flat.sum(1) - flat.shape[1] * self.remaining.astype(np.int64))

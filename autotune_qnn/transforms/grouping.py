@@ -114,6 +114,10 @@ def _elementwise(call: Any) -> bool:
     return name != "relax.add" or _is_bias(call)
 
 
+def _anchored(call: Any) -> bool:
+    return is_anchor(operator_name(call))
+
+
 def _is_bias(call: Any) -> bool:
     if not is_constant(call.args[1]) or dtype_of(call) != "int32":
         return False
@@ -139,7 +143,7 @@ def find_groups(function: Any) -> list[Group]:
     taken: set[int] = set()
     groups = []
     candidates = bindings(function)
-    for accepted in (lambda call: is_anchor(operator_name(call)), _elementwise):
+    for accepted in (_anchored, _elementwise):
         for binding in candidates:
             if _identity(binding.var) in taken or not accepted(binding.value):
                 continue

@@ -132,11 +132,14 @@ class GroupLowering:
         return self.kernels[key]
 
     def _call(
-        self, lowered: LoweredKernel, kernel: Kernel, arguments: list[Any], shape: tuple[int, ...], output: Storage
+        self,
+        lowered: LoweredKernel,
+        kernel: Kernel,
+        arguments: list[Any],
+        shape: tuple[int, ...],
+        output: Storage,
     ) -> Any:
-        variable = next(
-            gv for gv in self.builder.get().get_global_vars() if gv.name_hint == lowered.function
-        )
+        variable = next(gv for gv in self.builder.get().get_global_vars() if gv.name_hint == lowered.function)
         constants = [constant(array) for array in kernel.constants]
         type_ = relax.TensorType(shape, output.dtype)
         return self.builder.emit(relax.call_tir(variable, [*arguments, *constants], type_))
@@ -194,7 +197,9 @@ class GroupLowering:
         if not name or name.startswith("qnn."):
             raise BuildError(f"{name or value}: no kernel for this operator")
         stored = works_on_stored(name)
-        arguments, offsets = zip(*(self._argument(argument, not stored) for argument in value.args), strict=True)
+        arguments, offsets = zip(
+            *(self._argument(argument, not stored) for argument in value.args), strict=True
+        )
         offset = max(offsets)
         result = self.builder.emit(on_stored(value, list(arguments), offset))
         if isinstance(value.ty, tvm.ir.TupleType) or dtype_of(value) == "int8":

@@ -46,7 +46,7 @@ def default_schedule(task: TuningTask) -> Any | None:
 
 def nothing_tuned(_task: TuningTask) -> None:
     """The history of a model that was never tuned."""
-    return None
+    return
 
 
 def apply_best(lowered: LoweredModule, scheduled: Scheduled = nothing_tuned) -> tuple[Any, Coverage]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import enum
 import functools
 import json
 import platform
@@ -17,9 +16,9 @@ from typing import Any
 import tvm
 from tvm.target import codegen
 
-from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.errors import TargetError
 from autotune_qnn.host import HOST_FLAG_OF_FEATURE, host_flags
+from autotune_qnn.kernels.isa import Isa
 
 _OPTIONS = ("device", "keys", "mattr", "mcpu", "model", "mtriple", "num-cores")
 _LONGEST = 4096

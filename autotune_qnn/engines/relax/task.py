@@ -127,7 +127,9 @@ def reference_module(steps: tuple[tuple[Any, Any], ...], inputs: tuple[Any, ...]
     with builder.function("main", parameters):
         with builder.dataflow():
             for variable, call in steps:
-                result = builder.emit(relax.Call(call.op, [_replace(a, replaced) for a in call.args], call.attrs))
+                result = builder.emit(
+                    relax.Call(call.op, [_replace(a, replaced) for a in call.args], call.attrs)
+                )
                 replaced[variable] = result
             output = builder.emit_output(result)
         builder.emit_func_output(output)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from autotune_qnn.kernels.anchors import concatenate, convolution, pooling, resize, softmax
+from autotune_qnn.kernels.anchors import (
+    concatenate,
+    convolution,
+    matmul,
+    pooling,
+    resize,
+    softmax,
+    transposed,
+)
 from autotune_qnn.kernels.anchors.registry import (
     Anchor,
     AnchorCall,
@@ -19,9 +27,11 @@ __all__ = [
     "concatenate",
     "convolution",
     "is_anchor",
+    "matmul",
     "needs_unsigned",
     "pooling",
     "resize",
     "softmax",
     "takes_bias",
+    "transposed",
 ]

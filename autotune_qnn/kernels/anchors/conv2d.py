@@ -51,9 +51,7 @@ def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
             value = data(n, y - top, tirx.floordiv(moved, channels), tirx.floormod(moved, channels))
             return tirx.if_then_else(bounds, value, pad_value)
 
-        padded = te.compute(
-            (geometry.batch, geometry.padded_height, length), row_byte, name="data_pad"
-        )
+        padded = te.compute((geometry.batch, geometry.padded_height, length), row_byte, name="data_pad")
         return lambda n, y, x, c: padded[n, y, x * channels + c]
     slack = 0 if geometry.group_channels % 4 == 0 else 4
     padded = te.compute(
@@ -129,10 +127,10 @@ def conv2d(
     geometry: ConvGeometry,
     shape: DotShape,
     data: Any,
-    weights: NDArray[np.integer],
-    weight_zero_point: NDArray[np.integer],
+    weights: NDArray[Any],
+    weight_zero_point: NDArray[Any],
     data_zero_point: int,
-    bias: NDArray[np.integer] | None,
+    bias: NDArray[Any] | None,
 ) -> Accumulated:
     """A convolution of uint8 data, a function of (batch, row, column, channel), with constant OHWI weights.
 

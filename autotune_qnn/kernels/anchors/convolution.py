@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from tvm import tirx
 
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
-from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
+from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.lane import Lane, bounds
 from autotune_qnn.kernels.operand import Operand
 from autotune_qnn.kernels.templates.conv2d import ConvTemplate
@@ -22,7 +24,7 @@ def _pair(call: AnchorCall, name: str) -> tuple[int, int]:
     return first, second
 
 
-def _stored_data(call: AnchorCall) -> tuple[Operand, int]:
+def stored_data(call: AnchorCall) -> tuple[Operand, int]:
     """The data operand, stored as uint8, and the zero point of its stored values."""
     data: Operand = call.operands[0]
     zero_point = call.constant(2)
@@ -35,7 +37,8 @@ def _stored_data(call: AnchorCall) -> tuple[Operand, int]:
     return data, stored
 
 
-def _name(geometry: ConvGeometry) -> str:
+def convolution_name(geometry: ConvGeometry) -> str:
+    """What tells a convolution's shape from another's, as part of a kernel's name."""
     kernel = "x".join(str(extent) for extent in geometry.kernel)
     parts = [
         f"{geometry.batch}x{geometry.height}x{geometry.width}x{geometry.channels}",
@@ -56,7 +59,7 @@ def _name(geometry: ConvGeometry) -> str:
 @anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
 def conv2d_rule(call: AnchorCall) -> Anchor:
     """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
-    data, zero_point = _stored_data(call)
+    data, zero_point = stored_data(call)
     weights = call.constant(1)
     batch, height, width, channels = data.shape
     top, left, bottom, right = call.attributes.integers("padding", 4)
@@ -85,22 +88,32 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
     def lane(index: Sequence[Any]) -> Lane:
         return Lane(result.value(index), clamped=True)
 
-    return Anchor(lane, kind, _name(geometry), result.macs, template)
+    return Anchor(lane, kind, convolution_name(geometry), result.macs, template)
+
+
+def _unraveled(row: Any, extents: Sequence[int]) -> list[Any]:
+    """The index over several axes of a row counted over all of them."""
+    places: list[Any] = []
+    for extent in reversed(extents[1:]):
+        places.insert(0, tirx.floormod(row, extent))
+        row = tirx.floordiv(row, extent)
+    return [row, *places]
 
 
 @anchor("qnn.dense", takes_bias=True, needs_unsigned=True)
 def dense_rule(call: AnchorCall) -> Anchor:
     """qnn.dense as a 1x1 convolution over a row of pixels."""
-    data, zero_point = _stored_data(call)
+    data, zero_point = stored_data(call)
     weights = call.constant(1)
-    rows, inner = data.shape
+    *leading, inner = data.shape
+    rows = math.prod(leading)
     geometry = ConvGeometry(1, 1, rows, inner, weights.shape[0], (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
     reshaped = np.ascontiguousarray(weights).reshape(weights.shape[0], 1, 1, inner)
     result = conv2d(
         call.inputs,
         geometry,
         call.dot,
-        lambda _n, _y, x, c: data.tensor[x, c],
+        lambda _n, _y, x, c: data.tensor(*_unraveled(x, leading), c),
         reshaped,
         call.constant(3),
         zero_point,
@@ -108,7 +121,10 @@ def dense_rule(call: AnchorCall) -> Anchor:
     )
 
     def lane(index: Sequence[Any]) -> Lane:
-        row, unit = index
+        *places, unit = index
+        row = places[0]
+        for place, extent in zip(places[1:], leading[1:], strict=True):
+            row = row * extent + place
         return Lane(result.value((0, 0, row, unit)), clamped=True)
 
     name = f"{rows}x{inner}_{geometry.out_channels}"

@@ -26,9 +26,7 @@ def _padded(geometry: ConvGeometry, data: Any, pad_value: Any, channels: int) ->
     last = geometry.channels - 1
 
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inside = tirx.all(
-            y >= top, y < geometry.height + top, x >= left, x < geometry.width + left
-        )
+        inside = tirx.all(y >= top, y < geometry.height + top, x >= left, x < geometry.width + left)
         source = c if multiplier == 1 else tirx.floordiv(c, multiplier)
         if channels != geometry.out_channels:
             source = te.min(source, last)
@@ -62,7 +60,7 @@ def _quads(geometry: ConvGeometry, padded: Any, channels: int) -> Any:
     return te.compute(extents, element, name="quads")
 
 
-def _pack(geometry: ConvGeometry, values: NDArray[np.integer], shape: DotShape, channels: int, vnni: bool) -> Any:
+def _pack(geometry: ConvGeometry, values: NDArray[Any], shape: DotShape, channels: int, vnni: bool) -> Any:
     """[KH, quads, blocks, lanes, 4] for VNNI, [KH, KW, channels] elsewhere."""
     height, width = geometry.kernel
     taps = values.reshape(geometry.out_channels, height, width)
@@ -113,10 +111,10 @@ def depthwise(
     geometry: ConvGeometry,
     shape: DotShape,
     data: Any,
-    weights: NDArray[np.integer],
-    weight_zero_point: NDArray[np.integer],
+    weights: NDArray[Any],
+    weight_zero_point: NDArray[Any],
     data_zero_point: int,
-    bias: NDArray[np.integer] | None,
+    bias: NDArray[Any] | None,
 ) -> Accumulated:
     """A depthwise convolution of uint8 NHWC data with constant weights [out channels, KH, KW, 1].
 

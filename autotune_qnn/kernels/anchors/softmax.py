@@ -98,8 +98,9 @@ def _fixed_shares(call: AnchorCall, rows: _Rows, terms: Any) -> Any:
     )
     headroom = te.compute(
         rows.rows,
-        lambda *row: tirx.call_llvm_pure_intrin("int64", "llvm.ctlz", total(*row), tirx.const(1, "bool"))
-        - _wide(32),
+        lambda *row: (
+            tirx.call_llvm_pure_intrin("int64", "llvm.ctlz", total(*row), tirx.const(1, "bool")) - _wide(32)
+        ),
         name="headroom",
     )
     unit = te.compute(

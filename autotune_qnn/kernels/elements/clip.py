@@ -14,7 +14,9 @@ from autotune_qnn.kernels.operand import LaneFunction, Operand
 
 
 def _literal(expression: Any) -> float:
-    return float(getattr(getattr(expression, "value", expression), "value", getattr(expression, "value", expression)))
+    return float(
+        getattr(getattr(expression, "value", expression), "value", getattr(expression, "value", expression))
+    )
 
 
 @element("relax.clip")

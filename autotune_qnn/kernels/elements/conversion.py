@@ -78,6 +78,8 @@ def dequantize(call: ElementCall) -> LaneFunction:
         if addend is None:
             return Lane(plain, clamped=True)
         body = unfused(value.astype("float32") * factor(index)) + addend(index)
-        return Lane(tirx.Select(call.flat_index(index) < int32(count // block * block), body, plain), clamped=True)
+        return Lane(
+            tirx.Select(call.flat_index(index) < int32(count // block * block), body, plain), clamped=True
+        )
 
     return lane

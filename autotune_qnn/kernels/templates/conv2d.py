@@ -72,7 +72,7 @@ class ConvTemplate:
         parallel: whether bands and channel blocks are spread over threads.
         """
         geometry = self.geometry
-        bands = tuple(band for band in (1, 2, 4, 8) if band < geometry.out_height) + (_ALL_ROWS,)
+        bands = (*(band for band in (1, 2, 4, 8) if band < geometry.out_height), _ALL_ROWS)
         knobs = (
             Knob("rows", divisors(geometry.out_height, 8)),
             Knob("columns", divisors(geometry.computed_width, 28)),
@@ -124,7 +124,11 @@ class ConvTemplate:
         register_all()
         knob = config.as_dict()
         lanes = self.dot.lanes
-        block, output, corrected = sch.get_sblock("conv"), sch.get_sblock("output"), find_block(sch, "corrected")
+        block, output, corrected = (
+            sch.get_sblock("conv"),
+            sch.get_sblock("output"),
+            find_block(sch, "corrected"),
+        )
         batch, row, column, channel = sch.get_loops(block if corrected is None else corrected)[:4]
         rows, tile_rows = sch.split(row, [None, knob["rows"]])
         columns, tile_columns = sch.split(column, [None, knob["columns"]])
