@@ -21,6 +21,7 @@ from autotune_qnn.tuning.protocols import Target, Task
 from autotune_qnn.tuning.replay import TVM_ERRORS, replay
 from autotune_qnn.tuning.strategies.base import Proposal
 from autotune_qnn.tuning.strategies.context import candidate, tune_context, tune_target
+from autotune_qnn.tuning.strategies.vector_check import RejectVectorizedVectors
 from autotune_qnn.tuning.trust import TraceChecker
 
 _SOURCE = "sketch"
@@ -69,19 +70,24 @@ def schedule_rules(intrinsics: Sequence[str], threads: int, *, stage: bool) -> l
     ]
 
 
-def _space(intrinsics: Sequence[str], threads: int, *, stage: bool) -> Any:
+def _postprocs(threads: int) -> list[Any]:
+    """What completes a sketch. In TVM's own order, loops around a block that is yet to be tensorized may be
+    vectorized, and more than half of such candidates cannot be lowered. Tensorizing first avoids that, but
+    leaves nothing that can be made parallel; with threads, such candidates are found and rejected instead.
+    """
     postprocs = ms.postproc
+    tensorize = [postprocs.RewriteReductionBlock(), postprocs.RewriteTensorize(vectorize_init_loop=True)]
+    vectorize = postprocs.RewriteParallelVectorizeUnroll()
+    if threads > 1:
+        return [postprocs.DisallowDynamicLoop(), vectorize, *tensorize, RejectVectorizedVectors()]
+    return [postprocs.DisallowDynamicLoop(), *tensorize, vectorize]
+
+
+def _space(intrinsics: Sequence[str], threads: int, *, stage: bool) -> Any:
     mutators = ms.mutator
     return ms.space_generator.PostOrderApply(
         sch_rules=schedule_rules(intrinsics, threads, stage=stage),
-        # Tensorizing comes before vectorizing: in TVM's own order, loops around a block that is yet to be
-        # tensorized are vectorized, and more than half of such candidates cannot be lowered.
-        postprocs=[
-            postprocs.DisallowDynamicLoop(),
-            postprocs.RewriteReductionBlock(),
-            postprocs.RewriteTensorize(vectorize_init_loop=True),
-            postprocs.RewriteParallelVectorizeUnroll(),
-        ],
+        postprocs=_postprocs(threads),
         mutator_probs={
             mutators.MutateTileSize(): 0.9,
             mutators.MutateComputeLocation(): 0.05,

@@ -46,6 +46,32 @@ def matmul_module(size: int) -> Any:
 
 
 @dataclass(frozen=True)
+class VnniTarget(HostTarget):
+    canonical: str = "llvm -mcpu=cascadelake"
+    isa: Isa = Isa.AVX512_VNNI
+
+    def mapping(self) -> Mapping[str, Any]:
+        return {"kind": "llvm", "mcpu": "cascadelake"}
+
+
+def packed_matmul_module(rows: int, inner: int, channels: int) -> Any:
+    """A matmul whose weights are packed for vpdpbusd: [channels / 16, inner / 4, 16, 4]."""
+    lhs = te.placeholder((rows, inner), "uint8", name="lhs")
+    rhs = te.placeholder((channels // 16, inner // 4, 16, 4), "int8", name="rhs")
+    k = te.reduce_axis((0, inner // 4), "k")
+    q = te.reduce_axis((0, 4), "q")
+    out = te.compute(
+        (rows, channels),
+        lambda i, c: te.sum(
+            lhs[i, k * 4 + q].astype("int32") * rhs[c // 16, k, c % 16, q].astype("int32"), axis=[k, q]
+        ),
+        name="matmul",
+    )
+    function = te.create_prim_func([lhs, rhs, out]).with_attr("global_symbol", "main")
+    return tvm.IRModule({"main": function})
+
+
+@dataclass(frozen=True)
 class MatmulTemplate:
     """Tiles of rows and columns; `wrong` configurations compute something else, on purpose."""
 
@@ -78,12 +104,15 @@ class MatmulTemplate:
 
 @dataclass(frozen=True)
 class MatmulTask:
-    """Implements the tuning Task protocol; `wrong` expects outputs that no candidate computes."""
+    """Implements the tuning Task protocol; `wrong` expects outputs that no candidate computes, and `packed` is
+    only for making candidates.
+    """
 
     size: int = 64
     weight: int = 1
     wrong: bool = False
     templated: bool = True
+    packed: bool = False
     kind: str = "dense"
 
     @property
@@ -96,6 +125,8 @@ class MatmulTask:
 
     @property
     def mod(self) -> Any:
+        if self.packed:
+            return packed_matmul_module(self.size, self.size, self.size)
         return matmul_module(self.size)
 
     @property

@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 import tvm
 import tvm_ffi
-from matmul_task import HostTarget, MatmulTask, MatmulTemplate
+from matmul_task import HostTarget, MatmulTask, MatmulTemplate, VnniTarget
 
 from autotune_qnn.errors import LogStoreError
+from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.templates.base import Config
 from autotune_qnn.logs import Status, TrialRecord, TunerName
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning.cost_model import KnobCostModel, ModuleCostModel
 from autotune_qnn.tuning.replay import new_schedule, replay, trace_json
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
 from autotune_qnn.tuning.strategies.context import tune_context, tune_target
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
+from autotune_qnn.tuning.strategies.vector_check import vectorizes_vectors
 from autotune_qnn.tuning.trust import TraceChecker
 
 TASK = MatmulTask(32)
@@ -123,6 +126,36 @@ def test_sketches_are_new_each_time_and_resume() -> None:
         assert resumed.restore(records) == len(records)
     later = {tvm_ffi.structural_hash(proposal.schedule.mod) for proposal in resumed.propose(8)}
     assert not later & set(hashes)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sketches_use_the_dot_product_and_can_be_lowered(threads: int) -> None:
+    task = MatmulTask(96, packed=True)
+    model = ModuleCostModel()
+    strategy = SketchStrategy(task, VnniTarget(), model, TraceChecker(), threads=threads, batch=8, seed=1)
+    proposals = strategy.propose(8)
+    assert len(proposals) >= 4
+    dotted = 0
+    for proposal in proposals:
+        assert not vectorizes_vectors(proposal.schedule.mod)
+        library = compile_kernel(proposal.schedule.mod, VnniTarget().tvm())
+        dotted += "vpdpbusd" in library.inspect_source("asm")
+    assert dotted == len(proposals)
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+def test_a_loop_vectorized_around_vectors_is_found(vectorized: bool) -> None:
+    register_all()
+    schedule = new_schedule(MatmulTask(96, packed=True).mod)
+    block = schedule.get_sblock("matmul")
+    i, c, k, q = schedule.get_loops(block)
+    outer, inner = schedule.split(c, [None, 16])
+    schedule.reorder(i, k, outer, inner, q)
+    schedule.decompose_reduction(block, k)
+    if vectorized:
+        schedule.vectorize(outer)
+    schedule.tensorize(inner, "aq_dot_16x4_vnni")
+    assert vectorizes_vectors(schedule.mod) == vectorized
 
 
 def test_a_failed_trial_teaches_too() -> None:
