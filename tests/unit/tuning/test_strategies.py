@@ -151,10 +151,11 @@ def test_a_loop_vectorized_around_vectors_is_found(vectorized: bool) -> None:
     i, c, k, q = schedule.get_loops(block)
     outer, inner = schedule.split(c, [None, 16])
     schedule.reorder(i, k, outer, inner, q)
-    schedule.decompose_reduction(block, k)
+    dot = schedule.blockize(inner)
     if vectorized:
         schedule.vectorize(outer)
-    schedule.tensorize(inner, "aq_dot_16x4_vnni")
+    schedule.decompose_reduction(dot, k)
+    schedule.tensorize(dot, "aq_dot_16x4_vnni")
     assert vectorizes_vectors(schedule.mod) == vectorized
 
 
