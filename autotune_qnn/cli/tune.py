@@ -28,7 +28,6 @@ from autotune_qnn.tuning.progress import BarProgress, NoProgress
 from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
 
-
 _LOGGER = logging.getLogger(__name__)
 
 

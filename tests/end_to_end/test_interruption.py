@@ -10,18 +10,34 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
 from autotune_qnn.cli.main import main
-from tests.end_to_end.test_tune import PROJECT, dense_model
+from tests.end_to_end.test_tune import PROJECT
+from tests.support.tflite_writer import Operator, Tensor, constant, write_model
 
 ENOUGH = 4
 PATIENCE_S = 120.0
 
 
+def convolution_model() -> bytes:
+    """int8 14x14x32 → 64, 3x3: a search space that no test can exhaust."""
+    generator = np.random.default_rng(2)
+    tensors = [
+        Tensor((1, 14, 14, 32), "int8", scale=0.05, zero_point=-3),
+        constant(generator.integers(-127, 128, (64, 3, 3, 32), dtype=np.int8), scale=0.01, zero_point=0),
+        constant(generator.integers(-500, 500, 64, dtype=np.int32), scale=0.0005, zero_point=0),
+        Tensor((1, 14, 14, 64), "int8", scale=0.9, zero_point=5),
+    ]
+    options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    operator = Operator("CONV_2D", [0, 1, 2], [3], "Conv2DOptions", options)
+    return write_model(tensors, [operator], [0], [3])
+
+
 def words(place: Path, trials: int) -> list[str]:
-    model = ["--model", str(place / "dense.tflite"), "--target", "native", "--log-dir", str(place / "logs")]
+    model = ["--model", str(place / "conv.tflite"), "--target", "native", "--log-dir", str(place / "logs")]
     quick = ["--samples", "2", "--rounds", "1", "--repeat", "2", "--tuner", "autotvm"]
     return ["tune", *model, *quick, "--trials", str(trials)]
 
@@ -46,7 +62,7 @@ def wait_until(condition: Any, what: str) -> None:
 def test_a_stopped_run_resumes(
     how: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "dense.tflite").write_bytes(dense_model())
+    (tmp_path / "conv.tflite").write_bytes(convolution_model())
     with subprocess.Popen(
         [sys.executable, str(PROJECT / "scripts" / "tune.py"), *words(tmp_path, 100_000)[1:]],
         stdout=subprocess.DEVNULL,
