@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import tirx
 
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
+from autotune_qnn.kernels.groups import join_groups
 from autotune_qnn.kernels.lane import Lane, bounds
 from autotune_qnn.kernels.operand import Operand
 from autotune_qnn.kernels.templates.conv2d import ConvTemplate
 from autotune_qnn.kernels.templates.depthwise import DepthwiseTemplate
+
+_IMAGE_AXES = 3
 
 
 def _pair(call: AnchorCall, name: str) -> tuple[int, int]:
@@ -81,51 +82,40 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         template: Any = DepthwiseTemplate.factory(geometry, call.dot)
         kind = "depthwise"
     else:
-        result = conv2d(call.inputs, geometry, call.dot, lambda *index: data.tensor[index], *arguments)
-        template = ConvTemplate.factory(geometry, call.dot)
+        joined, wide = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
+        arguments = (wide, *arguments[1:])
+        result = conv2d(call.inputs, joined, call.dot, lambda *index: data.tensor[index], *arguments)
+        template = ConvTemplate.factory(joined, call.dot)
         kind = "conv2d"
 
     def lane(index: Sequence[Any]) -> Lane:
         return Lane(result.value(index), clamped=True)
 
-    return Anchor(lane, kind, convolution_name(geometry), result.macs, template)
-
-
-def _unraveled(row: Any, extents: Sequence[int]) -> list[Any]:
-    """The index over several axes of a row counted over all of them."""
-    places: list[Any] = []
-    for extent in reversed(extents[1:]):
-        places.insert(0, tirx.floormod(row, extent))
-        row = tirx.floordiv(row, extent)
-    return [row, *places]
+    return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template)
 
 
 @anchor("qnn.dense", takes_bias=True, needs_unsigned=True)
 def dense_rule(call: AnchorCall) -> Anchor:
-    """qnn.dense as a 1x1 convolution over a row of pixels."""
+    """qnn.dense as a 1x1 convolution: data of two, three or four dimensions are rows of pixels."""
     data, zero_point = stored_data(call)
     weights = call.constant(1)
     *leading, inner = data.shape
-    rows = math.prod(leading)
-    geometry = ConvGeometry(1, 1, rows, inner, weights.shape[0], (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
-    reshaped = np.ascontiguousarray(weights).reshape(weights.shape[0], 1, 1, inner)
-    result = conv2d(
-        call.inputs,
-        geometry,
-        call.dot,
-        lambda _n, _y, x, c: data.tensor(*_unraveled(x, leading), c),
-        reshaped,
-        call.constant(3),
-        zero_point,
-        call.bias,
-    )
+    if len(leading) > _IMAGE_AXES:
+        raise call.unsupported(f"data of {len(data.shape)} dimensions")
+    missing = _IMAGE_AXES - len(leading)
+    batch, height, width = [1] * missing + leading
+    units = weights.shape[0]
+    geometry = ConvGeometry(batch, height, width, inner, units, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    reshaped = np.ascontiguousarray(weights).reshape(units, 1, 1, inner)
+
+    def source(*index: Any) -> Any:
+        return data.tensor[index[missing:]]
+
+    arguments = (reshaped, call.constant(3), zero_point, call.bias)
+    result = conv2d(call.inputs, geometry, call.dot, source, *arguments)
 
     def lane(index: Sequence[Any]) -> Lane:
-        *places, unit = index
-        row = places[0]
-        for place, extent in zip(places[1:], leading[1:], strict=True):
-            row = row * extent + place
-        return Lane(result.value((0, 0, row, unit)), clamped=True)
+        return Lane(result.value([0] * missing + list(index)), clamped=True)
 
-    name = f"{rows}x{inner}_{geometry.out_channels}"
+    name = f"{'x'.join(map(str, data.shape))}_{units}"
     return Anchor(lane, "dense", name, result.macs, ConvTemplate.factory(geometry, call.dot))

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from tvm import te, tirx
 
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.convolution import convolution_name, stored_data
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
+from autotune_qnn.kernels.groups import join_groups
 from autotune_qnn.kernels.lane import Lane
 from autotune_qnn.kernels.templates.transposed import TransposedTemplate
 
 
 def transposed_geometry(call: AnchorCall) -> ConvGeometry:
-    """The convolution of stride 1 over the widened input. Padding is negative where more is cropped than added."""
+    """The convolution of stride 1 over the widened input; its padding is negative where it crops."""
     batch, height, width, channels = call.activation().shape
     kernel = call.constant(1)
     strides, dilation = (call.attributes.integers(name, 2) for name in ("strides", "dilation"))
@@ -57,14 +57,15 @@ def conv2d_transpose(call: AnchorCall) -> Anchor:
     source: Any = widened
     if not geometry.padded and (stride_y, stride_x) != (1, 1):
         extents = (geometry.batch, geometry.height, geometry.width, geometry.channels)
-        stage = te.compute(extents, widened, name="widened")
-        source = lambda *index: stage[index]  # noqa: E731 - the stage in the place of a function
-    weights = np.ascontiguousarray(call.constant(1)[:, ::-1, ::-1])
+        source = te.compute(extents, widened, name="widened")
+    flipped = call.constant(1)[:, ::-1, ::-1]
+    joined, weights = join_groups(geometry, flipped, call.constant(3), call.dot.lanes)
     arguments = (weights, call.constant(3), zero_point, call.bias)
-    result = conv2d(call.inputs, geometry, call.dot, source, *arguments)
+    result = conv2d(call.inputs, joined, call.dot, source, *arguments)
 
     def lane(index: Sequence[Any]) -> Lane:
         return Lane(result.value(index), clamped=True)
 
     name = f"{convolution_name(geometry)}_of{stride_y}x{stride_x}"
-    return Anchor(lane, "conv2d_transpose", name, result.macs, TransposedTemplate.factory(geometry, call.dot))
+    template = TransposedTemplate.factory(joined, call.dot)
+    return Anchor(lane, "conv2d_transpose", name, geometry.macs, template)
