@@ -170,6 +170,8 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
         lane = finished.at(index)
         if output.dtype.startswith("float"):
             return lane.value.astype(output.dtype)
+        if output.dtype in ("int8", "uint8"):
+            return lane.stored_byte(builder.inputs, output.dtype, output.offset)
         return lane.stored(builder.inputs, output.offset).astype(output.dtype)
 
     result = te.compute(shape, element, name="output")

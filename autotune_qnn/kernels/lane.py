@@ -41,6 +41,8 @@ class Lane:
         zero_point: added after rounding and clamping.
         low, high: bounds of the result, zero point included.
         clamped: whether `value` + `zero_point` is known to lie within the bounds.
+        small: whether the unclamped value is known to be within ±2³⁰, so that it can be rounded to int32 and
+            moved by a zero point before it is clamped.
     """
 
     value: Any
@@ -48,6 +50,7 @@ class Lane:
     low: int = -(1 << 31)
     high: int = (1 << 31) - 1
     clamped: bool = False
+    small: bool = False
 
     @classmethod
     def of(cls, value: Any, dtype: str, offset: int = 0) -> Lane:
@@ -88,3 +91,21 @@ class Lane:
         if self.clamped:
             return value if moved == 0 else value + int32(moved)
         return value + inputs.integer(moved)
+
+    def stored_byte(self, inputs: KernelInputs, dtype: str, offset: int) -> Any:
+        """The expression to store in an 8-bit dtype.
+
+        Where the bounds are the dtype's own, the clamp is written as LLVM's pattern of a saturating conversion,
+        one instruction for a vector.
+        """
+        lowest, highest = bounds(dtype)
+        whole_range = (self.low + offset, self.high + offset) == (lowest, highest)
+        if self.clamped or not self.small or not whole_range:
+            return self.stored(inputs, offset).astype(dtype)
+        value = self.value
+        if expression_dtype(value) == "float32":
+            value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
+        flip = 128 if dtype == "uint8" else 0
+        moved = value + inputs.integer(self.zero_point + offset - flip)
+        narrow = te.max(te.min(moved, int32(127)), int32(-128)).astype("int8")
+        return narrow.astype("uint8") ^ tirx.const(flip, "uint8") if flip else narrow

@@ -31,9 +31,9 @@ def _value(call: ElementCall, operand: Operand, index: Sequence[Any]) -> tuple[A
     return operand.at(index).settled(call.inputs)
 
 
-def _finish(call: ElementCall, value: Any, zero_point: int) -> Lane:
+def _finish(call: ElementCall, value: Any, zero_point: int, small: bool = False) -> Lane:
     low, high = bounds(call.dtype)
-    return Lane(value, zero_point, low, high)
+    return Lane(value, zero_point, low, high, small=small)
 
 
 @element("qnn.add", "qnn.subtract")
@@ -69,7 +69,7 @@ def _add_one_shift(call: ElementCall) -> LaneFunction:
             + multiply_right * (moved_second - zero_right)
         )
         total = first * factors[0] + second * factors[1] + call.inputs.integer(constant)
-        return _finish(call, total >> places, zero_out)
+        return _finish(call, total >> places, zero_out, small=True)
 
     return lane
 
@@ -89,7 +89,7 @@ def _add_fixed_point(call: ElementCall) -> LaneFunction:
     def lane(index: Sequence[Any]) -> Lane:
         first, second = side(0, index, zero_left), side(1, index, zero_right)
         total = first - second if call.operator == "qnn.subtract" else first + second
-        return _finish(call, rescale.apply(total, index, "TFLITE"), zero_out)
+        return _finish(call, rescale.apply(total, index, "TFLITE"), zero_out, rescale.shrinks)
 
     return lane
 

@@ -36,13 +36,17 @@ def per_channel(inputs: KernelInputs, array: NDArray[Any], name: str, axis: int)
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Multiplier and shifts of a fixed-point requantization, as functions of an element's index."""
+    """Multiplier and shifts of a fixed-point requantization, as functions of an element's index.
+
+    `shrinks` says whether every result is within ±2³⁰.
+    """
 
     multiplier: Any
     right: Any
     half: Any
     sign: Any
     left: Any | None
+    shrinks: bool
 
     @classmethod
     def of(cls, inputs: KernelInputs, ratio: ArrayLike, axis: int) -> FixedPoint:
@@ -68,6 +72,7 @@ class FixedPoint:
             place(half, "half"),
             place(np.where(right > 0, -1, 0), "sign"),
             place(left, "left_shift") if left.any() else None,
+            bool((right > 0).all()),
         )
 
     def apply(self, value: Any, index: Sequence[Any], rounding: str) -> Any:
@@ -158,18 +163,19 @@ def _axis(call: ElementCall) -> int:
     return call.number("axis") % len(call.shape)
 
 
-def _finish(call: ElementCall, value: Any) -> Lane:
+def _finish(call: ElementCall, value: Any, small: bool) -> Lane:
     low, high = bounds(call.dtype)
-    return Lane(value, int(call.operands[4].scalar()), low, high)
+    return Lane(value, int(call.operands[4].scalar()), low, high, small=small)
 
 
 def _float32(call: ElementCall) -> LaneFunction:
     scale = np.float32(call.operands[1].array) / np.float32(call.operands[3].scalar())
     factor = per_channel(call.inputs, np.asarray(scale, np.float32), "scale", _axis(call))
     zero_point = int(call.operands[2].scalar())
+    small = bool(np.max(scale) <= 0.5)
 
     def lane(index: Sequence[Any]) -> Lane:
-        return _finish(call, _centered(call, index, zero_point).astype("float32") * factor(index))
+        return _finish(call, _centered(call, index, zero_point).astype("float32") * factor(index), small)
 
     return lane
 
@@ -190,7 +196,7 @@ def _fixed_point(call: ElementCall) -> LaneFunction:
             place = call.flat_index(index) if flat else index[_axis(call)]
             boundary = count // block * block
             result = tirx.Select(place < int32(boundary), result, fixed.apply(value, index, tail))
-        return _finish(call, result)
+        return _finish(call, result, fixed.shrinks)
 
     return lane
 
@@ -218,6 +224,6 @@ def _eight_bit(call: ElementCall) -> LaneFunction:
 
     def lane(index: Sequence[Any]) -> Lane:
         value = _centered(call, index, zero_point) * multiplier + int32(128)
-        return _finish(call, value >> int32(8))
+        return _finish(call, value >> int32(8), small=True)
 
     return lane
