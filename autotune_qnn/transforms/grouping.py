@@ -74,10 +74,10 @@ class _Users:
         self.counts: Counter[int] = Counter()
         self.next: dict[int, Any] = {}
         for binding in bindings(function):
-            for variable in _variables(binding.value):
+            for variable in variables(binding.value):
                 self.counts[_identity(variable)] += 1
                 self.next[_identity(variable)] = binding
-        for variable in _variables(function.body.body):
+        for variable in variables(function.body.body):
             self.counts[_identity(variable)] += 1
 
     def sole(self, variable: Any) -> Any | None:
@@ -90,15 +90,16 @@ def _identity(variable: Any) -> int:
     return int(variable.__hash__())
 
 
-def _variables(expression: Any) -> list[Any]:
+def variables(expression: Any) -> list[Any]:
+    """The variables that an expression reads, each as often as it reads it."""
     if isinstance(expression, relax.Var):
         return [expression]
     if isinstance(expression, relax.Tuple):
-        return [variable for field in expression.fields for variable in _variables(field)]
+        return [variable for field in expression.fields for variable in variables(field)]
     if isinstance(expression, relax.TupleGetItem):
-        return _variables(expression.tuple_value)
+        return variables(expression.tuple_value)
     if isinstance(expression, relax.Call):
-        return [variable for argument in expression.args for variable in _variables(argument)]
+        return [variable for argument in expression.args for variable in variables(argument)]
     return []
 
 

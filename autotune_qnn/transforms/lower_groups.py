@@ -6,11 +6,10 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import relax
 
-from autotune_qnn.dialect.constants import constant, constant_value, is_constant
+from autotune_qnn.dialect.constants import constant, is_constant
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import needs_unsigned
 from autotune_qnn.kernels.isa import Isa
@@ -23,8 +22,10 @@ from autotune_qnn.transforms.grouping import (
     find_groups,
     operator_name,
     shape_of,
+    variables,
 )
 from autotune_qnn.transforms.plain_operators import on_stored, works_on_stored
+from autotune_qnn.transforms.stored_values import Stored, StoredValue, flattened
 
 _FUSION_OPAQUE = 8
 
@@ -54,9 +55,7 @@ class GroupLowering:
         self.function = mod["main"]
         self.builder = relax.BlockBuilder()
         self.kernels: dict[str, LoweredKernel] = {}
-        self._stored: dict[Any, Any] = {}
-        self._storage: dict[Any, Storage] = {}
-        self._logical: dict[Any, Any] = {}
+        self._values: dict[Any, Stored] = {}
         self._outputs = self._output_variables()
 
     def _output_variables(self) -> list[Any]:
@@ -81,47 +80,41 @@ class GroupLowering:
         with self.builder.function("main", parameters):
             with self.builder.dataflow():
                 for old, new in zip(self.function.params, parameters, strict=True):
-                    self._define(old, new, external(dtype_of(old)))
+                    self._values[old] = StoredValue.declared(new, dtype_of(old))
                 for binding in bindings(self.function):
                     if binding.var in groups:
                         self._lower(groups[binding.var])
                     elif binding.var not in inside:
-                        self._keep(binding)
-                results = [self._as_external(variable) for variable in self._outputs]
+                        self._values[binding.var] = self._kept(binding.value)
+                tensors = flattened(self._value(self.function.body.body))
+                results = [tensor.as_declared(self.builder) for tensor in tensors]
                 single = not isinstance(self.function.ret_ty, tvm.ir.TupleType)
                 output = self.builder.emit_output(results[0] if single else relax.Tuple(results))
             self.builder.emit_func_output(output)
         return self.builder.get()
 
-    def _define(self, old: Any, new: Any, storage: Storage) -> None:
-        self._stored[old] = new
-        self._storage[old] = storage
-
     def _used_only_as_output(self, variable: Any) -> bool:
         if not any(variable.same_as(output) for output in self._outputs):
             return False
-        users = [
-            binding
-            for binding in bindings(self.function)
-            if isinstance(binding.value, relax.Call) and any(variable.same_as(a) for a in binding.value.args)
-        ]
-        return not users
+        users = [binding for binding in bindings(self.function) if isinstance(binding.value, relax.Call)]
+        return not any(variable.same_as(used) for user in users for used in variables(user.value))
 
     def _lower(self, group: Group) -> None:
         """Emit the call of a group's kernel."""
-        inputs = group.inputs
-        unsigned = needs_unsigned(str(group.steps[0][1].op.name))
-        for variable in inputs:
-            if unsigned and self._storage[variable].dtype == "int8":
-                self._as_internal(variable)
+        tensors = [self._tensor(variable) for variable in group.inputs]
+        if needs_unsigned(operator_name(group.steps[0][1])):
+            for tensor in tensors:
+                tensor.as_internal(self.builder)
         last = group.output
         output = (external if self._used_only_as_output(last) else internal)(dtype_of(last))
-        storage = {variable: self._storage[variable] for variable in inputs}
-        kernel = build_kernel(KernelGroup(group.steps, inputs), storage, output, self.isa)
-        lowered = self._global(kernel, tuple(storage.values()), output)
+        storages = tuple(tensor.storage for tensor in tensors)
+        storage = dict(zip(group.inputs, storages, strict=True))
+        kernel = build_kernel(KernelGroup(group.steps, group.inputs), storage, output, self.isa)
+        lowered = self._global(kernel, storages, output)
         lowered.groups.append(group)
-        arguments = [self._stored[variable] for variable in inputs]
-        self._define(last, self._call(lowered, kernel, arguments, shape_of(last), output), output)
+        arguments = [tensor.expression for tensor in tensors]
+        result = self._call(lowered, kernel, arguments, shape_of(last), output)
+        self._values[last] = StoredValue(result, output)
 
     def _global(self, kernel: Kernel, storages: tuple[Storage, ...], output: Storage) -> LoweredKernel:
         key = workload_key(kernel.func)
@@ -144,86 +137,56 @@ class GroupLowering:
         type_ = relax.TensorType(shape, output.dtype)
         return self.builder.emit(relax.call_tir(variable, [*arguments, *constants], type_))
 
-    def _moved(self, value: Any, storage: Storage) -> Any:
-        """int8 to uint8 moved by 128, or back: flip the highest bit of each byte."""
-        source = "int8" if storage.dtype == "uint8" else "uint8"
-        flip = 128 if storage.dtype == "uint8" else -128
+    def _value(self, expression: Any) -> Stored:
+        """The value of a variable, a tuple, a constant, or an expression that is no tensor."""
+        if isinstance(expression, relax.Var):
+            return self._values[expression]
+        if isinstance(expression, relax.Tuple):
+            return tuple(self._value(field_) for field_ in expression.fields)
+        if is_constant(expression):
+            return StoredValue.declared(expression, dtype_of(expression))
+        return StoredValue(expression, Storage(""))
 
-        def flipped(data: Any) -> Any:
-            def element(*index: Any) -> Any:
-                wide = data[index].astype("int32") + tvm.tirx.const(flip, "int32")
-                return wide.astype(storage.dtype)
+    def _tensor(self, variable: Any) -> StoredValue:
+        value = self._values[variable]
+        if not isinstance(value, StoredValue):
+            raise BuildError(f"{variable.name}: a tuple where an operator takes a tensor")
+        return value
 
-            return tvm.te.compute(data.shape, element, name="output")
-
-        del source
-        return self.builder.emit(self.builder.call_te(flipped, value, primfunc_name_hint="flip_sign"))
-
-    def _as_internal(self, variable: Any) -> None:
-        """Make a tensor that is stored as int8 available as uint8 from here on."""
-        if self._storage[variable].dtype == "int8":
-            storage = internal("int8")
-            self._define(variable, self._moved(self._stored[variable], storage), storage)
-
-    def _as_external(self, variable: Any) -> Any:
-        """The stored tensor as the model declares its dtype."""
-        if is_constant(variable):
-            return variable
-        if self._storage[variable].offset == 0:
-            return self._stored[variable]
-        if variable not in self._logical:
-            self._logical[variable] = self._moved(self._stored[variable], external("int8"))
-        return self._logical[variable]
-
-    def _keep(self, binding: Any) -> None:
-        """Emit a plain Relax expression on stored tensors, or on logical ones where it looks at values."""
-        value = binding.value
-        if isinstance(value, relax.Tuple):
-            self._stored[binding.var] = relax.Tuple([self._argument(f, False)[0] for f in value.fields])
-            self._storage[binding.var] = self._tuple_storage(value)
-            return
+    def _kept(self, value: Any) -> Stored:
+        """A plain Relax expression on stored tensors, or on logical ones where it looks at values."""
         if isinstance(value, relax.TupleGetItem):
-            source = value.tuple_value
-            if isinstance(self._stored[source], relax.Tuple):
-                item = self._stored[source].fields[value.index]
-            else:
-                item = self.builder.emit(relax.TupleGetItem(self._stored[source], value.index))
-            self._define(binding.var, item, self._storage[source])
-            return
-        if isinstance(value, relax.Var):
-            self._define(binding.var, self._stored[value], self._storage[value])
-            return
+            fields = self._value(value.tuple_value)
+            if isinstance(fields, StoredValue):
+                raise BuildError(f"{value}: an element of what is no tuple")
+            return fields[value.index]
+        if not isinstance(value, relax.Call):
+            return self._value(value)
         name = operator_name(value)
         if not name or name.startswith("qnn."):
             raise BuildError(f"{name or value}: no kernel for this operator")
-        stored = works_on_stored(name)
-        arguments, offsets = zip(
-            *(self._argument(argument, not stored) for argument in value.args), strict=True
+        stored = works_on_stored(value)
+        operands = [self._value(argument) for argument in value.args]
+        arguments = [self._argument(operand, stored) for operand in operands]
+        moved = [tensor.storage.offset for operand in operands for tensor in flattened(operand)]
+        offset = max(moved, default=0) if stored else 0
+        result = self.builder.emit(on_stored(value, arguments, offset))
+        if not isinstance(value.ty, tvm.ir.TupleType):
+            return StoredValue(result, _kept_storage(dtype_of(value), offset))
+        return tuple(
+            StoredValue(
+                self.builder.emit(relax.TupleGetItem(result, place)), _kept_storage(str(field_.dtype), offset)
+            )
+            for place, field_ in enumerate(value.ty.fields)
         )
-        offset = max(offsets)
-        result = self.builder.emit(on_stored(value, list(arguments), offset))
-        if isinstance(value.ty, tvm.ir.TupleType) or dtype_of(value) == "int8":
-            kept = Storage("uint8", 128) if offset else Storage("int8")
-        else:
-            kept = Storage(dtype_of(value))
-        self._define(binding.var, result, kept)
 
-    def _tuple_storage(self, value: Any) -> Storage:
-        return next((self._storage[f] for f in value.fields if isinstance(f, relax.Var)), Storage(""))
+    def _argument(self, value: Stored, stored: bool) -> Any:
+        """A value as an argument: as stored, int8 always as uint8, or as the model declares it."""
+        if isinstance(value, StoredValue):
+            return value.as_internal(self.builder) if stored else value.as_declared(self.builder)
+        return relax.Tuple([self._argument(field_, stored) for field_ in value])
 
-    def _argument(self, argument: Any, logical: bool) -> tuple[Any, int]:
-        """An argument as stored (int8 always as uint8) or as the model declares it, and its offset."""
-        if isinstance(argument, relax.Tuple):
-            parts = [self._argument(field_, logical) for field_ in argument.fields]
-            return relax.Tuple([part for part, _ in parts]), max((offset for _, offset in parts), default=0)
-        if is_constant(argument) and dtype_of(argument) == "int8" and not logical:
-            moved = (np.asarray(constant_value(argument)).astype(np.int16) + 128).astype(np.uint8)
-            return constant(moved), 128
-        if not isinstance(argument, relax.Var):
-            return argument, 0
-        if isinstance(self._stored[argument], relax.Tuple) or isinstance(argument.ty, tvm.ir.TupleType):
-            return self._stored[argument], self._storage[argument].offset
-        if logical:
-            return self._as_external(argument), 0
-        self._as_internal(argument)
-        return self._stored[argument], self._storage[argument].offset
+
+def _kept_storage(dtype: str, offset: int) -> Storage:
+    """Storage of a plain operator's result, whose int8 arguments were moved by `offset`."""
+    return Storage("uint8", offset) if dtype == "int8" and offset else Storage(dtype)
