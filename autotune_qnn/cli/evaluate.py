@@ -18,7 +18,7 @@ from autotune_qnn.evaluation.compare import REFERENCE, Comparison, Runner, compa
 from autotune_qnn.evaluation.datasets import Dataset, ImageDataset, open_dataset, random_inputs
 from autotune_qnn.evaluation.latency import Latency, Noise, Plan, measure
 from autotune_qnn.evaluation.metrics import ranked
-from autotune_qnn.evaluation.preprocessing import Fit
+from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
 from autotune_qnn.frontends.base import Frontend, ImportedModel
 from autotune_qnn.host import cpu_model
 from autotune_qnn.report.model import (
@@ -64,7 +64,7 @@ def open_inputs(arguments: argparse.Namespace, model: ImportedModel) -> Inputs:
     paths: list[Path] = [*arguments.input, *([arguments.dataset] if arguments.dataset else [])]
     if not paths and arguments.samples == 0:
         raise UsageError("--samples 0 leaves nothing to compare outputs on; give --input or --dataset")
-    fit = Fit(arguments.fit)
+    fit = ImageRecipe(Fit(arguments.fit))
     datasets: list[Dataset] = [open_dataset(path, model.inputs, fit) for path in paths]
     if arguments.samples:
         datasets.insert(0, random_inputs(model.inputs, arguments.samples, arguments.seed))

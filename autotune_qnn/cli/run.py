@@ -19,7 +19,7 @@ from autotune_qnn.errors import UsageError
 from autotune_qnn.evaluation.datasets import Dataset, open_dataset, random_inputs
 from autotune_qnn.evaluation.latency import Latency, Plan, measure
 from autotune_qnn.evaluation.metrics import ranked
-from autotune_qnn.evaluation.preprocessing import Fit
+from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
 from autotune_qnn.runtime.session import Session
 
 Array = npt.NDArray[Any]
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _dataset(arguments: argparse.Namespace, session: Session) -> Dataset:
     if arguments.input is None:
         return random_inputs(session.inputs, session.manifest.batch, arguments.seed)
-    return open_dataset(arguments.input, session.inputs, Fit(arguments.fit))
+    return open_dataset(arguments.input, session.inputs, ImageRecipe(Fit(arguments.fit)))
 
 
 def _outputs(session: Session, dataset: Dataset) -> tuple[list[Array], list[Array]]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune_qnn.errors import DatasetError
-from autotune_qnn.evaluation.preprocessing import IMAGE_SUFFIXES, Fit, Preprocessing
+from autotune_qnn.evaluation.preprocessing import IMAGE_SUFFIXES, ImageRecipe, Preprocessing
 
 Array = npt.NDArray[Any]
 
@@ -135,7 +135,7 @@ def random_inputs(specs: Sequence[InputSpec], samples: int, seed: int) -> ArrayD
     return ArrayDataset(f"{samples} random inputs, seed {seed}", _batch(specs), arrays)
 
 
-def open_dataset(path: Path, specs: Sequence[InputSpec], fit: Fit) -> Dataset:
+def open_dataset(path: Path, specs: Sequence[InputSpec], recipe: ImageRecipe) -> Dataset:
     """Open an .npz file, one image, or a folder of images.
 
     An .npz file holds `inputs` (or, where the model has several inputs, one array by each input's name) and
@@ -143,13 +143,13 @@ def open_dataset(path: Path, specs: Sequence[InputSpec], fit: Fit) -> Dataset:
     labels.txt (a file name and a class a line). Raises DatasetError, naming the file and what is wrong.
     """
     if path.is_dir():
-        return _open_folder(path, specs, fit)
+        return _open_folder(path, specs, recipe)
     if not path.is_file():
         raise DatasetError(f"there is no file or folder {path}")
     if path.suffix.lower() == ".npz":
         return _open_arrays(path, specs)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageDataset(path.name, _batch(specs), [path], _image_steps(specs, fit))
+        return ImageDataset(path.name, _batch(specs), [path], _image_steps(specs, recipe))
     raise DatasetError(f"{path} is neither .npz nor an image nor a folder of images")
 
 
@@ -222,7 +222,7 @@ def _array_labels(path: Path, arrays: dict[str, Array], count: int) -> list[int]
     return [int(label) for label in labels]
 
 
-def _open_folder(path: Path, specs: Sequence[InputSpec], fit: Fit) -> ImageDataset:
+def _open_folder(path: Path, specs: Sequence[InputSpec], recipe: ImageRecipe) -> ImageDataset:
     try:
         images = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
     except OSError as error:
@@ -238,7 +238,7 @@ def _open_folder(path: Path, specs: Sequence[InputSpec], fit: Fit) -> ImageDatas
     if not images:
         raise DatasetError(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     chosen = None if labels is None else [labels[image.name] for image in images]
-    return ImageDataset(path.name, _batch(specs), images, _image_steps(specs, fit), chosen)
+    return ImageDataset(path.name, _batch(specs), images, _image_steps(specs, recipe), chosen)
 
 
 def _folder_labels(folder: Path) -> dict[str, int] | None:
@@ -291,10 +291,10 @@ def _label(name: str, value: Any) -> int:
     raise ValueError(f"the class of {name!r} has to be a whole number, not {value!r}")
 
 
-def _image_steps(specs: Sequence[InputSpec], fit: Fit) -> Preprocessing:
+def _image_steps(specs: Sequence[InputSpec], recipe: ImageRecipe) -> Preprocessing:
     if len(specs) != 1:
         raise DatasetError(f"the model has {len(specs)} inputs; images go into models with one")
-    return Preprocessing.for_input(specs[0].shape, specs[0].dtype, fit)
+    return Preprocessing.for_input(specs[0].shape, specs[0].dtype, recipe)
 
 
 def _batch(specs: Sequence[InputSpec]) -> int:

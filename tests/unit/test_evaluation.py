@@ -17,7 +17,7 @@ from autotune_qnn.evaluation.compare import compare
 from autotune_qnn.evaluation.datasets import ArrayDataset, ImageDataset, open_dataset, random_inputs
 from autotune_qnn.evaluation.latency import Latency, Plan, measure
 from autotune_qnn.evaluation.metrics import AccuracyCounter, AgreementCounter, ranked
-from autotune_qnn.evaluation.preprocessing import Fit, Preprocessing
+from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def test_npz_with_labels(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     inputs = np.arange(8, dtype=np.int8).reshape(2, 4)
     np.savez_compressed(path, inputs=inputs, labels=np.array([1, 2]))
-    dataset = open_dataset(path, VECTORS, Fit.RESIZE)
+    dataset = open_dataset(path, VECTORS, ImageRecipe(Fit.RESIZE))
     assert len(dataset) == 2
     assert dataset.labels == (1, 2)
     assert np.array_equal(dataset.element(1)[0], inputs[1])
@@ -154,7 +154,7 @@ def test_bad_npz_is_refused_in_one_line(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "data.npz"
     bad_npz(path, kind)
     with pytest.raises(DatasetError) as error:
-        open_dataset(path, VECTORS, Fit.RESIZE)
+        open_dataset(path, VECTORS, ImageRecipe(Fit.RESIZE))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -176,7 +176,7 @@ def test_image_folder_with_labels(tmp_path: Path, name: str, text: str) -> None:
     for image in ("a.png", "b c.png", "unlabelled.png"):
         picture(tmp_path / image)
     (tmp_path / name).write_text(text)
-    dataset = open_dataset(tmp_path, IMAGES, Fit.CROP)
+    dataset = open_dataset(tmp_path, IMAGES, ImageRecipe(Fit.CROP))
     assert dataset.labels == (3, 4)
     assert dataset.element(0)[0].shape == (8, 6, 3)
 
@@ -196,31 +196,31 @@ def test_bad_labels_are_refused(tmp_path: Path, name: str, text: str) -> None:
     picture(tmp_path / "a.png")
     (tmp_path / name).write_text(text)
     with pytest.raises(DatasetError):
-        open_dataset(tmp_path, IMAGES, Fit.CROP)
+        open_dataset(tmp_path, IMAGES, ImageRecipe(Fit.CROP))
 
 
 def test_images_become_pixels_of_the_models_dtype(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", (6, 8))
-    unsigned = Preprocessing.for_input((1, 8, 6, 3), "uint8", Fit.RESIZE)
-    signed = Preprocessing.for_input((1, 8, 6, 3), "int8", Fit.RESIZE)
+    unsigned = Preprocessing.for_input((1, 8, 6, 3), "uint8", ImageRecipe(Fit.RESIZE))
+    signed = Preprocessing.for_input((1, 8, 6, 3), "int8", ImageRecipe(Fit.RESIZE))
     pixels = np.asarray(Image.open(tmp_path / "a.png"))
     assert np.array_equal(unsigned.load(tmp_path / "a.png"), pixels)
     assert np.array_equal(signed.load(tmp_path / "a.png"), pixels.astype(np.int16) - 128)
-    grey = Preprocessing.for_input((1, 4, 4, 1), "uint8", Fit.CROP)
+    grey = Preprocessing.for_input((1, 4, 4, 1), "uint8", ImageRecipe(Fit.CROP))
     assert grey.load(tmp_path / "a.png").shape == (4, 4, 1)
     assert "-128" in signed.describe()
 
 
 def test_models_that_take_no_images_say_so() -> None:
     with pytest.raises(DatasetError, match="npz"):
-        Preprocessing.for_input((1, 640), "int8", Fit.RESIZE)
+        Preprocessing.for_input((1, 640), "int8", ImageRecipe(Fit.RESIZE))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x89PNG\r\n\x1a\n broken"])
 def test_broken_images_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    dataset = open_dataset(path, IMAGES, Fit.RESIZE)
+    dataset = open_dataset(path, IMAGES, ImageRecipe(Fit.RESIZE))
     assert isinstance(dataset, ImageDataset)
     with pytest.raises(DatasetError):
         dataset.element(0)
@@ -231,7 +231,7 @@ def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
     picture(path, (60, 60))
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DatasetError):
-        open_dataset(path, IMAGES, Fit.RESIZE).element(0)
+        open_dataset(path, IMAGES, ImageRecipe(Fit.RESIZE)).element(0)
 
 
 class Clock:

@@ -1,0 +1,180 @@
+"""The networks of torchvision.models.quantization as TorchScript files: with the published weights, or with
+seeded random ones that PyTorch quantizes here.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import torch
+
+from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.pytorch.torchvision_shim import import_torchvision
+
+Module = Any
+"""A torch.nn.Module: torchvision is imported by a function, so its classes have no names here."""
+
+_LOAD_ERRORS = (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, pickle.UnpicklingError)
+_ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_TRANSFORMING = frozenset({"googlenet", "inception_v3"})
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedWeights:
+    """The integers that torchvision publishes for a network, where torch keeps them once they are downloaded,
+    and the engine that they were made for.
+    """
+
+    url: str
+    file: Path
+    engine: str
+
+
+def published_weights(name: str) -> PublishedWeights:
+    """torchvision's default quantized weights of a network."""
+    import_torchvision()
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(f"quantized_{name}").DEFAULT
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return PublishedWeights(
+        weights.url, folder / Path(urlparse(weights.url).path).name, str(weights.meta["backend"])
+    )
+
+
+def pretrained(name: str) -> Module:
+    """The network with the published integers, quantized by torchvision, once `published_weights(name).file`
+    is there. Only tensors are read from that file: no code in it runs. ModelError where it does not fit.
+    """
+    import_torchvision()
+    from torchvision.models import get_model_weights
+    from torchvision.models import quantization as builders
+
+    file = published_weights(name).file
+    try:
+        with _quietly(), _environment(_ONLY_TENSORS, "1"):
+            weights = get_model_weights(f"quantized_{name}").DEFAULT
+            return getattr(builders, name)(weights=weights, quantize=True, progress=False).eval()
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"{file} does not hold torchvision's {name}: {_first_line(error)}") from error
+
+
+def random_weighted(name: str, engine: str, images: Array, *, seed: int = 0) -> Module:
+    """The network with seeded random weights, quantized for `engine` (one of PyTorch's) by what it does on
+    `images`, float32 [at least 2, 3, height, width].
+
+    Its batch norms first take the statistics of the images, so that activations keep their scale through any
+    depth. ModelError where this PyTorch lacks the engine.
+    """
+    if engine not in torch.backends.quantized.supported_engines:
+        raise ModelError(f"this PyTorch has no quantized engine {engine}")
+    with _quietly(), _quantized_engine(engine), _one_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = _float_network(name)
+        batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))
+        with torch.no_grad():
+            _set_statistics(module, batch)
+            _quantize(module, engine, batch)
+    return module
+
+
+def save_trace(module: Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write a quantized network as TorchScript, traced for a float32 input of this shape (NCHW)."""
+    with _quietly(), torch.no_grad():
+        traced: Any = torch.jit.trace(module, torch.zeros(shape), check_trace=False)
+        torch.jit.save(traced, str(path))
+
+
+def versions() -> str:
+    """The versions that decide what a network made here looks like: "torch 2.13.0, torchvision 0.28.0"."""
+    return f"torch {torch.__version__}, torchvision {import_torchvision().__version__}"
+
+
+def _float_network(name: str) -> Module:
+    import_torchvision()
+    from torchvision.models import quantization as builders
+
+    # What torchvision sets where these two come with published weights.
+    options: dict[str, Any] = {}
+    if name in _TRANSFORMING:
+        options = {"transform_input": True, "aux_logits": False, "init_weights": True}
+    return getattr(builders, name)(weights=None, quantize=False, **options).eval()
+
+
+def _set_statistics(module: Module, batch: torch.Tensor) -> None:
+    """One pass in which every batch norm normalizes by the batch, and keeps its mean and variance."""
+    norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    module(batch)
+    module.eval()
+
+
+def _quantize(module: Module, engine: str, batch: torch.Tensor) -> None:
+    from torch.ao import quantization
+
+    module.fuse_model(is_qat=False)
+    module.qconfig = quantization.get_default_qconfig(engine)
+    quantization.prepare(module, inplace=True)
+    for image in batch.split(1):
+        module(image)
+    quantization.convert(module, inplace=True)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the warnings that announce the end of what the published networks are made with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _quantized_engine(engine: str) -> Iterator[None]:
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The sums of a parallel run depend on the number of threads, and with them the scales."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
