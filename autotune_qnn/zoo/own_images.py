@@ -1,6 +1,6 @@
 """The pictures that come with the project: what networks with random weights are calibrated on, and compared on.
 
-They are synthetic (scripts/draw_images.py draws them) and show nothing that any class is named after.
+They are synthetic (`draw_images` draws them) and show nothing that any class is named after.
 """
 
 from __future__ import annotations

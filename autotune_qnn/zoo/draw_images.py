@@ -1,4 +1,4 @@
-"""Draws the eight pictures in autotune_qnn/zoo/images: what networks with random weights are calibrated on.
+"""Draws the pictures of `own_images`: `python -m autotune_qnn.zoo.draw_images`.
 
 They are made of seeded noise, gradients and shapes, so that bright and dark, smooth and busy inputs all occur. Run
 again, it writes the same pictures.
@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parents[1] / "autotune_qnn" / "zoo" / "images"
+from autotune_qnn.zoo.own_images import FOLDER
+
 SIZE = 160
 _COLOURS = 96
 
