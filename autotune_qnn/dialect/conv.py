@@ -10,7 +10,7 @@ import numpy as np
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.dialect.numeric import Array, along, f4, f8, integer, shifted
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
-from autotune_qnn.dialect.view import CallView, TensorView
+from autotune_qnn.dialect.view import ANY_SCALE_DTYPES, CallView, TensorView
 
 OPERANDS = ("data", "kernel", "input_zero_point", "kernel_zero_point", "input_scale", "kernel_scale")
 # Sums of integers below this are exact in float32.
@@ -148,8 +148,8 @@ def _check_operands(view: CallView) -> tuple[TensorView, int]:
         raise view.error(
             "kernel", f"has {kernel.shape[3]} input channels, expected {expected} ({groups} groups)"
         )
-    view.quantization("input_scale", "input_zero_point", data.dtype)
-    view.scale("kernel_scale", channels, zero_allowed=True)
+    view.quantization("input_scale", "input_zero_point", data.dtype, ANY_SCALE_DTYPES)
+    view.scale("kernel_scale", channels, ANY_SCALE_DTYPES, zero_allowed=True)
     view.zero_point("kernel_zero_point", channels, of=kernel.dtype)
     return data, channels
 

@@ -10,7 +10,7 @@ from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.dialect.conv import exact_matmul
 from autotune_qnn.dialect.numeric import Array, along, shifted
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
-from autotune_qnn.dialect.view import CallView, TensorView
+from autotune_qnn.dialect.view import ANY_SCALE_DTYPES, CallView, TensorView
 
 
 def dense(
@@ -59,8 +59,8 @@ def _infer_dense(view: CallView) -> TensorView:
         raise view.error("weight", f"has {weight.shape[0]} rows, attribute units says {units}")
     if weight.shape[1] != data.shape[-1]:
         raise view.error("weight", f"has {weight.shape[1]} columns, data has {data.shape[-1]}")
-    view.quantization("input_scale", "input_zero_point", data.dtype)
-    view.scale("kernel_scale", units, zero_allowed=True)
+    view.quantization("input_scale", "input_zero_point", data.dtype, ANY_SCALE_DTYPES)
+    view.scale("kernel_scale", units, ANY_SCALE_DTYPES, zero_allowed=True)
     view.zero_point("kernel_zero_point", units, of=weight.dtype)
     return TensorView((*data.shape[:-1], units), view.choice("out_dtype", ("int32",)))
 

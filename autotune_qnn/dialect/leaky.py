@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.dialect.engine import (
+    ELEMENTWISE_BLOCK,
+    Engine,
+    checked_engine,
+    engine_attributes,
+    engine_of,
+    formula_attributes,
+    scale_dtypes,
+)
 from autotune_qnn.dialect.numeric import Array, f4, f8, integer, scalar, shifted
+from autotune_qnn.dialect.pytorch_tables import leaky_tables, looked_up
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import CallView, TensorView, broadcast_shape
 from autotune_qnn.quantization import ComputeDtype, Rounding, rescale, saturate
@@ -24,16 +34,23 @@ def leaky_relu(
     output_zero_point: Any,
     *,
     alpha: float,
-    rounding: str,
-    compute_dtype: str,
+    rounding: str = "",
+    compute_dtype: str = "",
+    engine: str = "",
+    tail_block: int | None = None,
+    memory_order: str = "NHWC",
 ) -> Any:
     """x above zero, alpha·x below, in the output's scale, saturated to the data's dtype; d = q − zero point.
 
     int32/UPWARD, ps = f4(si)/f4(so): ((d·m + 128) >> 8) + zo with m = rint(256·ps) for d > 0, else
     rint(256·(ps·f4(alpha))). int64/TFLITE: fixed point with f4(si)/f4(so) for d ≥ 0, else
-    f4(si)·f4(alpha)/f4(so).
+    f4(si)·f4(alpha)/f4(so). engine "pytorch" (float64 scales): see `dialect.pytorch_tables`.
     """
-    attrs = {"alpha": float(alpha), "rounding": rounding, "compute_dtype": compute_dtype}
+    attrs = {
+        "alpha": float(alpha),
+        **formula_attributes(engine, rounding, compute_dtype),
+        **engine_attributes(engine, memory_order, tail_block, ELEMENTWISE_BLOCK),
+    }
     operands = [x, input_scale, input_zero_point, output_scale, output_zero_point]
     return make_call("qnn.leaky_relu", operands, attrs)
 
@@ -71,9 +88,13 @@ def prelu(
 
 def _infer_leaky_relu(view: CallView) -> TensorView:
     x = view.data("x")
-    view.quantization("input_scale", "input_zero_point", x.dtype)
-    view.quantization("output_scale", "output_zero_point", x.dtype)
-    view.formula(*LEAKY_FORMULAS)
+    engine = checked_engine(view, Engine.PYTORCH)
+    view.quantization("input_scale", "input_zero_point", x.dtype, scale_dtypes(engine))
+    view.quantization("output_scale", "output_zero_point", x.dtype, scale_dtypes(engine))
+    if engine is Engine.PYTORCH:
+        view.formula((ComputeDtype.FLOAT32, Rounding.TONEAREST))
+    else:
+        view.formula(*LEAKY_FORMULAS)
     if not np.isfinite(view.attributes.number("alpha")):
         raise view.error("attribute alpha", "must be finite")
     return x
@@ -127,6 +148,11 @@ def leaky_relu_reference(
     output_zero_point: Array,
 ) -> Array:
     """Compute as `leaky_relu` states."""
+    if engine_of(attrs) is Engine.PYTORCH:
+        zi, zo = integer(input_zero_point), integer(output_zero_point)
+        scales = scalar(input_scale), scalar(output_scale)
+        tables = leaky_tables(attrs.number("alpha"), scales[0], zi, scales[1], zo, str(x.dtype))
+        return looked_up(x, *tables, attrs)
     difference = shifted(x, input_zero_point)
     alpha = f4(attrs.number("alpha"))
     si, so = f4(scalar(input_scale)), f4(scalar(output_scale))

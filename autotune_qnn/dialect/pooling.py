@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from autotune_qnn.dialect import pytorch_pooling
 from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.dialect.engine import (
+    Engine,
+    checked_engine,
+    engine_attributes,
+    engine_of,
+    formula_attributes,
+    scale_dtypes,
+)
 from autotune_qnn.dialect.numeric import Array, f4, f8, in_blocks, integer, require_equal, scalar, shifted
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import CallView, TensorView
@@ -24,6 +33,11 @@ from autotune_qnn.quantization import (
 
 OPERANDS = ("data", "input_scale", "input_zero_point", "output_scale", "output_zero_point")
 POOL_FORMULAS = ((ComputeDtype.INT32, Rounding.AWAY),)
+ENGINE_FORMULAS = ((ComputeDtype.FLOAT32, Rounding.TONEAREST),)
+POOL_BLOCK = 16
+"""Channels that one step of PyTorch's avg_pool2d takes on machines with AVX-512; 8 on others."""
+SUM_BLOCK = 64
+"""Channels that one step of PyTorch's float32 sum over rows takes on machines with AVX-512; 32 on others."""
 MEAN_FORMULAS = (
     (ComputeDtype.FLOAT32, Rounding.TONEAREST),
     (ComputeDtype.INT64, Rounding.TFLITE),
@@ -46,15 +60,27 @@ def avg_pool2d(
     count_include_pad: bool = False,
     layout: str = "NHWC",
     out_layout: str = "NHWC",
-    rounding: str = Rounding.AWAY,
-    compute_dtype: str = ComputeDtype.INT32,
+    rounding: str = "",
+    compute_dtype: str = "",
+    engine: str = "",
+    tail_block: int | None = None,
+    memory_order: str = "NHWC",
+    divisor: int = 0,
 ) -> Any:
     """Average over windows of (N, H, W, C): the integer sum divided by the count, half away from zero.
 
     The count is of the window clipped to the image (to image and padding with `count_include_pad`, where
     padding holds the zero point). padding is top, left, bottom, right. Input and output parameters must be
     equal.
+
+    engine "pytorch" and "qnnpack" (float64 scales): see `dialect.pytorch_pooling`. A `divisor` replaces the count.
     """
+    formula = formula_attributes(engine, rounding, compute_dtype)
+    if not engine:
+        formula = {
+            "rounding": rounding or Rounding.AWAY,
+            "compute_dtype": compute_dtype or ComputeDtype.INT32,
+        }
     attrs = {
         "pool_size": tuple(pool_size),
         "strides": tuple(strides),
@@ -64,8 +90,9 @@ def avg_pool2d(
         "count_include_pad": count_include_pad,
         "layout": layout,
         "out_layout": out_layout,
-        "rounding": rounding,
-        "compute_dtype": compute_dtype,
+        **formula,
+        **engine_attributes(engine, memory_order, tail_block, POOL_BLOCK),
+        "divisor": divisor,
     }
     operands = [data, input_scale, input_zero_point, output_scale, output_zero_point]
     return make_call("qnn.avg_pool2d", operands, attrs)
@@ -80,9 +107,11 @@ def mean(
     *,
     axis: Sequence[int],
     keepdims: bool,
-    rounding: str,
-    compute_dtype: str,
-    tail_block: int = 0,
+    rounding: str = "",
+    compute_dtype: str = "",
+    tail_block: int | None = None,
+    engine: str = "",
+    memory_order: str = "NHWC",
 ) -> Any:
     """Mean over the axes, n elements each, in the output's scale, saturated to the data's dtype.
 
@@ -90,13 +119,15 @@ def mean(
     point with the multiplier of f8(si)/f8(so) divided by n in integers. int64/RUY: t = f4(zi)·si/so, bias =
     zo − roundf(t), fixed point of the raw sum with si/(n·so); with a `tail_block` the last channels past the
     last whole block round as TFLITE.
+
+    engine "pytorch" and "qnnpack" (float64 scales, output parameters equal to the input's): see
+    `dialect.pytorch_pooling`.
     """
     attrs = {
         "axis": tuple(int(value) for value in axis),
         "keepdims": keepdims,
-        "rounding": rounding,
-        "compute_dtype": compute_dtype,
-        "tail_block": tail_block,
+        **formula_attributes(engine, rounding, compute_dtype),
+        **engine_attributes(engine, memory_order, tail_block, SUM_BLOCK),
     }
     operands = [data, input_scale, input_zero_point, output_scale, output_zero_point]
     return make_call("qnn.mean", operands, attrs)
@@ -132,17 +163,24 @@ def _infer_avg_pool2d(view: CallView) -> TensorView:
             raise view.error(
                 "attribute padding", f"{list(padding)} is not smaller than the window {list(pool)}"
             )
-    view.formula(*POOL_FORMULAS)
-    view.quantization("input_scale", "input_zero_point", data.dtype)
-    view.quantization("output_scale", "output_zero_point", data.dtype)
-    for one, other in (("input_scale", "output_scale"), ("input_zero_point", "output_zero_point")):
-        first, second = view.constant(one), view.constant(other)
-        if first is not None and second is not None and not np.array_equal(first, second):
-            raise view.error(other, f"must equal {one}: {second} and {first}")
+    engine = checked_engine(view, Engine.PYTORCH, Engine.QNNPACK)
+    view.formula(*(POOL_FORMULAS if engine is Engine.NONE else ENGINE_FORMULAS))
+    if view.attributes.integer("divisor") < 0 or (view.attributes.integer("divisor") and not engine):
+        raise view.error("attribute divisor", "must not be negative, and 0 without an engine")
+    _equal_parameters(view, data, engine)
     height, width = pooled_extents(view.attributes, data.shape[1:3])
     if height < 1 or width < 1:
         raise view.error("data", f"is smaller than the window: {list(data.shape[1:3])} and {list(pool)}")
     return TensorView((data.shape[0], height, width, data.shape[3]), data.dtype)
+
+
+def _equal_parameters(view: CallView, data: TensorView, engine: Engine) -> None:
+    view.quantization("input_scale", "input_zero_point", data.dtype, scale_dtypes(engine))
+    view.quantization("output_scale", "output_zero_point", data.dtype, scale_dtypes(engine))
+    for one, other in (("input_scale", "output_scale"), ("input_zero_point", "output_zero_point")):
+        first, second = view.constant(one), view.constant(other)
+        if first is not None and second is not None and not np.array_equal(first, second):
+            raise view.error(other, f"must equal {one}: {second} and {first}")
 
 
 def _infer_mean(view: CallView) -> TensorView:
@@ -150,11 +188,17 @@ def _infer_mean(view: CallView) -> TensorView:
     axes = [view.normalized("axis", axis, data.rank) for axis in view.attributes.integers("axis")]
     if not axes or len(set(axes)) != len(axes):
         raise view.error("attribute axis", f"must hold different axes, not {axes}")
-    _, rounding = view.formula(*MEAN_FORMULAS)
-    if view.block() and rounding is not Rounding.RUY:
+    engine = checked_engine(view, Engine.PYTORCH, Engine.QNNPACK)
+    _, rounding = view.formula(*(MEAN_FORMULAS if engine is Engine.NONE else ENGINE_FORMULAS))
+    if view.block() and rounding is not Rounding.RUY and engine is not Engine.PYTORCH:
         raise view.error("attribute tail_block", f"must be 0 for rounding {rounding.value}")
-    view.quantization("input_scale", "input_zero_point", data.dtype)
-    view.quantization("output_scale", "output_zero_point", data.dtype)
+    if engine is Engine.NONE:
+        view.quantization("input_scale", "input_zero_point", data.dtype)
+        view.quantization("output_scale", "output_zero_point", data.dtype)
+    else:
+        _equal_parameters(view, data, engine)
+        if sorted(axes) != list(range(1, data.rank - 1)):
+            raise view.error("attribute axis", f"must hold the image's axes for engine {engine}, not {axes}")
     if view.attributes.flag("keepdims"):
         shape = tuple(1 if place in axes else extent for place, extent in enumerate(data.shape))
     else:
@@ -180,6 +224,8 @@ def avg_pool2d_reference(
     """Pool as `avg_pool2d` states, one addition a window place."""
     require_equal("qnn.avg_pool2d", input_scale, output_scale, "input and output scale")
     require_equal("qnn.avg_pool2d", input_zero_point, output_zero_point, "input and output zero point")
+    if engine_of(attrs) is not Engine.NONE:
+        return _average_by_engine(attrs, data, scalar(input_scale), integer(input_zero_point))
     zero = integer(input_zero_point)
     centred = shifted(data, input_zero_point)
     image = np.ones((1, *data.shape[1:3], 1), np.int64)
@@ -187,6 +233,16 @@ def avg_pool2d_reference(
     totals = _window_sums(attrs, centred, data.shape[1:3], 0)
     counts = _window_sums(attrs, image, data.shape[1:3], pad_counts)
     return saturate(divide_away(totals + counts * zero, counts), str(data.dtype))
+
+
+def _average_by_engine(attrs: Attributes, data: Array, scale: Any, zero_point: int) -> Array:
+    centred = data.astype(np.int64) - zero_point
+    image = np.ones((1, *data.shape[1:3], 1), np.int64)
+    totals = _window_sums(attrs, centred, data.shape[1:3], 0)
+    counts = _window_sums(attrs, image, data.shape[1:3], 1 if attrs.flag("count_include_pad") else 0)
+    if attrs.integer("divisor"):
+        counts = np.full_like(counts, attrs.integer("divisor"))
+    return pytorch_pooling.average(attrs, totals, counts, scale, zero_point, str(data.dtype))
 
 
 def _window_sums(attrs: Attributes, values: Array, image: Sequence[int], fill: int) -> Array:
@@ -224,6 +280,9 @@ def mean_reference(
 ) -> Array:
     """Average as `mean` states."""
     axes = attrs.integers("axis")
+    if engine_of(attrs) is not Engine.NONE:
+        averages = pytorch_pooling.mean(attrs, data, scalar(input_scale), integer(input_zero_point))
+        return averages if attrs.flag("keepdims") else averages.reshape(data.shape[0], data.shape[-1])
     count = int(np.prod([data.shape[axis] for axis in axes]))
     total = np.asarray(data.astype(np.int64).sum(axes, keepdims=attrs.flag("keepdims")))
     si, so = f4(scalar(input_scale)), f4(scalar(output_scale))

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from autotune_qnn.dialect.attributes import Attributes
-from autotune_qnn.dialect.numeric import Array, f4
+from autotune_qnn.dialect.engine import Engine, formula_attributes, scale_dtypes
+from autotune_qnn.dialect.numeric import Array, f4, integer
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import CallView, TensorView
 from autotune_qnn.quantization import ComputeDtype, IntArray, Rounding, saturate
@@ -22,6 +23,8 @@ FORMULAS = (
     (ComputeDtype.FLOAT32, Rounding.TFLITE),
     (ComputeDtype.FLOAT32, Rounding.RUY),
 )
+PYTORCH_FORMULAS = ((ComputeDtype.FLOAT32, Rounding.TONEAREST),)
+PYTORCH_MODES = ("align_corners", "half_pixel")
 MODES = ("asymmetric", "align_corners", "half_pixel")
 _Q10 = 10
 _Q11 = 11
@@ -35,8 +38,10 @@ def resize2d(
     size: Sequence[int],
     method: str = "linear",
     coordinate_transformation_mode: str = "asymmetric",
-    compute_dtype: str,
-    rounding: str,
+    compute_dtype: str = "",
+    rounding: str = "",
+    engine: str = "",
+    scales: Sequence[float] = (),
 ) -> Any:
     """Bilinear resize of (N, H, W, C) int8 or uint8 to `size` (height, width), in the same scale.
 
@@ -44,24 +49,33 @@ def resize2d(
     of 10 fraction bits and integer coordinates, half away from zero. float32/TFLITE: the four products in
     float32 in the reference kernel's order, + ½, truncated; float32/RUY: the same with the pair of weights
     multiplied first.
+
+    engine "pytorch" (float64 scale): f4 h0·(w0·a + w1·b) + h1·(w0·c + w1·d) = r, rint((r − zi) + zi), for half_pixel
+    and align_corners. `scales` are the (height, width) factors that were asked for in place of a size, where
+    PyTorch computes places from them.
     """
     attrs = {
         "size": tuple(size),
         "method": method,
         "coordinate_transformation_mode": coordinate_transformation_mode,
-        "compute_dtype": compute_dtype,
-        "rounding": rounding,
+        **formula_attributes(engine, rounding, compute_dtype),
+        "engine": engine,
+        "scales": tuple(float(scale) for scale in scales),
     }
     return make_call("qnn.resize2d", [data, input_scale, input_zero_point], attrs)
 
 
 def _infer_resize2d(view: CallView) -> TensorView:
     data = view.data("data", rank=4)
-    view.quantization("input_scale", "input_zero_point", data.dtype)
+    engine = Engine(view.choice("engine", (Engine.NONE.value, Engine.PYTORCH.value)))
+    view.quantization("input_scale", "input_zero_point", data.dtype, scale_dtypes(engine))
     size = view.positive("size", 2)
     view.choice("method", ("linear",))
-    view.choice("coordinate_transformation_mode", MODES)
-    view.formula(*FORMULAS)
+    view.choice("coordinate_transformation_mode", MODES if engine is Engine.NONE else PYTORCH_MODES)
+    view.formula(*(FORMULAS if engine is Engine.NONE else PYTORCH_FORMULAS))
+    scales = view.attributes.value("scales")
+    if len(scales) not in ((0,) if engine is Engine.NONE else (0, 2)) or any(scale <= 0 for scale in scales):
+        raise view.error("attribute scales", f"must hold two positive factors, or none, not {list(scales)}")
     return TensorView((data.shape[0], *size, data.shape[3]), data.dtype)
 
 
@@ -124,7 +138,9 @@ def resize2d_reference(attrs: Attributes, data: Array, input_scale: Array, input
     """Interpolate as `resize2d` states."""
     size, mode = attrs.integers("size", 2), attrs.string("coordinate_transformation_mode")
     rounding = Rounding(attrs.string("rounding"))
-    if attrs.string("compute_dtype") == ComputeDtype.FLOAT32.value:
+    if attrs.string("engine") == Engine.PYTORCH.value:
+        result = _resize_pytorch(attrs, data, integer(input_zero_point))
+    elif attrs.string("compute_dtype") == ComputeDtype.FLOAT32.value:
         result = _resize_float32(data, size, mode, premultiplied=rounding is Rounding.RUY)
     elif rounding is Rounding.UPWARD:
         result = _resize_q11(data, size, mode)
@@ -165,6 +181,34 @@ def _resize_q10(data: Array, size: Sequence[int], mode: str) -> Array:
     half = 1 << (2 * _Q10 - 1)
     rounded = total + np.where(total > 0, half, -half)
     return np.asarray(np.sign(rounded) * (np.abs(rounded) >> (2 * _Q10)))
+
+
+def interpolation_pytorch(source: int, target: int, mode: str, factor: float | None = None) -> Interpolation:
+    """PyTorch's source places and float32 weights; `factor` is the scale factor, where one was given."""
+    places = np.arange(target).astype(f4)
+    if mode == "align_corners":
+        scale = f4(source - 1) / f4(target - 1) if target > 1 else f4(0)
+        places = places * scale
+    else:
+        scale = f4(1.0 / factor) if factor else f4(source) / f4(target)
+        places = np.maximum(scale * (places + f4(0.5)) - f4(0.5), f4(0))
+    lower = np.minimum(places.astype(np.int64), source - 1)
+    weight = np.clip(places - lower.astype(f4), f4(0), f4(1)).astype(f4)
+    return Interpolation(lower, np.minimum(lower + 1, source - 1), weight)
+
+
+def _resize_pytorch(attrs: Attributes, data: Array, zero_point: int) -> Array:
+    size, mode = attrs.integers("size", 2), attrs.string("coordinate_transformation_mode")
+    factors = attrs.value("scales") or (None, None)
+    y, x = (
+        interpolation_pytorch(source, target, mode, factor)
+        for source, target, factor in zip(data.shape[1:3], size, factors, strict=True)
+    )
+    wy, wx = _weights(y, x)
+    a, b, c, d = _corners(data.astype(f4), y, x)
+    vy, vx = f4(1) - wy, f4(1) - wx
+    total = vy * (vx * a + wx * b) + wy * (vx * c + wx * d)
+    return np.rint((total - f4(zero_point)) + f4(zero_point)).astype(np.int64)
 
 
 def _resize_float32(data: Array, size: Sequence[int], mode: str, premultiplied: bool) -> Array:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from autotune_qnn.dialect import pytorch
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.dialect.numeric import Array, along, f4, f8, in_blocks, integer, scalar, shifted
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
-from autotune_qnn.dialect.view import CallView, TensorView
+from autotune_qnn.dialect.view import ANY_SCALE_DTYPES, SCALE_DTYPES, CallView, TensorView
 from autotune_qnn.errors import DialectError
 from autotune_qnn.quantization import ComputeDtype, Rounding, rescale, round_away, saturate, to_integer
 
@@ -23,6 +24,7 @@ QUANTIZE_FORMULAS = (
     (ComputeDtype.FLOAT32, Rounding.AWAY),
     (ComputeDtype.FLOAT64, Rounding.AWAY),
 )
+QUANTIZE_ENGINES = ("", "pytorch", "decomposed")
 REQUANTIZE_FORMULAS = (
     (ComputeDtype.FLOAT32, Rounding.TONEAREST),
     (ComputeDtype.INT64, Rounding.TFLITE),
@@ -39,16 +41,20 @@ def quantize(
     *,
     axis: int = -1,
     out_dtype: str,
-    rounding: str,
+    rounding: str = Rounding.TONEAREST,
     compute_dtype: str = ComputeDtype.FLOAT32,
     tail_rounding: str = "",
     tail_block: int = 0,
+    engine: str = "",
 ) -> Any:
     """Float32 data to integers of `out_dtype`, saturated; scale and zero point () or (C,) along `axis`.
 
     float32/TONEAREST is rint(x·(1/scale)) + zero_point, float32/AWAY roundf(x/scale) + zero_point and
     float64/AWAY the same with the quotient in float64. With a `tail_block` the elements past the last whole
     block of the flattened tensor use `tail_rounding` in float64.
+
+    engine "pytorch" (float64 scale) is quantize_per_tensor, rint(fma(x, 1/scale, zero_point)); "decomposed"
+    is quantized_decomposed.quantize_per_tensor: rint(x·f4(1/scale taken in float64)) + zero_point.
     """
     attrs = {
         "axis": axis,
@@ -57,6 +63,7 @@ def quantize(
         "compute_dtype": compute_dtype,
         "tail_rounding": tail_rounding,
         "tail_block": tail_block,
+        "engine": engine,
     }
     return make_call("qnn.quantize", [data, output_scale, output_zero_point], attrs)
 
@@ -71,7 +78,9 @@ def dequantize(
     compute_dtype: str = ComputeDtype.FLOAT32,
     tail_block: int = 0,
 ) -> Any:
-    """Integers to float32: f4(q − zero_point)·scale; parameters () or (C,) along `axis`.
+    """Integers to float32: f4(q − zero_point)·f4(scale); parameters () or (C,) along `axis`.
+
+    The scale is float32 or float64.
 
     With a `tail_block` (scalar parameters only) whole blocks of the flattened tensor are
     f4(q)·scale + f4(−zero_point·f8(scale)), without fused multiply-add, and the rest as above.
@@ -132,17 +141,20 @@ def _infer_quantize(view: CallView) -> TensorView:
     data = view.data("data", ("float32",))
     channels = view.channels(data, "output_scale", "output_zero_point")
     out_dtype = view.choice("out_dtype", STORED_DTYPES)
-    view.scale("output_scale", channels)
+    engine = view.choice("engine", QUANTIZE_ENGINES)
+    view.scale("output_scale", channels, ("float64",) if engine else SCALE_DTYPES)
     view.zero_point("output_zero_point", channels, of=out_dtype)
-    view.formula(*QUANTIZE_FORMULAS)
+    view.formula(*(QUANTIZE_FORMULAS[:1] if engine else QUANTIZE_FORMULAS))
     _check_tail(view, (Rounding.AWAY.value,))
+    if engine and view.block():
+        raise view.error("attribute tail_block", f"must be 0 for engine {engine}")
     return TensorView(data.shape, out_dtype)
 
 
 def _infer_dequantize(view: CallView) -> TensorView:
     data = view.data("data", STORED_DTYPES)
     channels = view.channels(data, "input_scale", "input_zero_point")
-    view.scale("input_scale", channels, zero_allowed=True)
+    view.scale("input_scale", channels, ANY_SCALE_DTYPES, zero_allowed=True)
     view.zero_point("input_zero_point", channels, of=data.dtype)
     view.choice("compute_dtype", (ComputeDtype.FLOAT32.value,))
     if view.block() and channels is not None:
@@ -153,7 +165,7 @@ def _infer_dequantize(view: CallView) -> TensorView:
 def _infer_requantize(view: CallView) -> TensorView:
     data = view.data("data", ACCUMULATOR_DTYPES)
     channels = view.channels(data, "input_scale", "input_zero_point")
-    view.scale("input_scale", channels, ("float32", "float64"), zero_allowed=True)
+    view.scale("input_scale", channels, ANY_SCALE_DTYPES, zero_allowed=True)
     view.zero_point("input_zero_point", channels, of=data.dtype)
     out_dtype = view.choice("out_dtype", STORED_DTYPES)
     view.scale("output_scale")
@@ -183,8 +195,16 @@ def quantize_reference(
     """Quantize as `quantize` states; NaN becomes the zero point."""
     axis = attrs.integer("axis")
     rounding = Rounding(attrs.string("rounding"))
-    scale = along(output_scale.astype(f4), axis, data.ndim)
     zero = along(output_zero_point.astype(np.int64), axis, data.ndim)
+    engine, dtype = attrs.string("engine"), attrs.string("out_dtype")
+    if engine == "pytorch":
+        factor = along(f4(1) / output_scale.astype(f4), axis, data.ndim)
+        return pytorch.quantize_fused(data, factor, zero, dtype)
+    if engine == "decomposed":
+        factor = along((1.0 / output_scale.astype(f8)).astype(f4), axis, data.ndim)
+        with np.errstate(over="ignore"):
+            return saturate(to_integer(np.asarray(data * factor, f4), rounding) + zero, dtype)
+    scale = along(output_scale.astype(f4), axis, data.ndim)
     with np.errstate(over="ignore"):
         if rounding is Rounding.TONEAREST:
             values = to_integer(data * (f4(1) / scale), rounding)
@@ -196,7 +216,7 @@ def quantize_reference(
     if block:
         tail = to_integer(data.astype(f8) / scale.astype(f8), Rounding(attrs.string("tail_rounding")))
         values = in_blocks(values, tail, block, None)
-    return saturate(values + zero, attrs.string("out_dtype"))
+    return saturate(values + zero, dtype)
 
 
 @reference("qnn.dequantize")

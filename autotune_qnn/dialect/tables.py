@@ -9,7 +9,17 @@ import numpy as np
 
 from autotune_qnn.dialect import libm
 from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.dialect.engine import (
+    ELEMENTWISE_BLOCK,
+    Engine,
+    checked_engine,
+    engine_attributes,
+    engine_of,
+    formula_attributes,
+    scale_dtypes,
+)
 from autotune_qnn.dialect.numeric import Array, f4, f8, integer, scalar, shifted
+from autotune_qnn.dialect.pytorch_tables import looked_up, unary_tables
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import CallView, Formula, TensorView
 from autotune_qnn.quantization import (
@@ -34,6 +44,14 @@ EXTRA_FORMULAS: dict[str, tuple[Formula, ...]] = {
 }
 
 
+ENGINES: dict[str, tuple[Engine, ...]] = {
+    "qnn.sigmoid": (Engine.PYTORCH, Engine.QNNPACK),
+    "qnn.tanh": (Engine.PYTORCH, Engine.QNNPACK),
+    "qnn.hardswish": (Engine.PYTORCH, Engine.QNNPACK),
+    "qnn.hardsigmoid": (Engine.PYTORCH, Engine.QNNPACK),
+}
+
+
 class UnaryConstructor(Protocol):
     """Constructor of a unary table operator."""
 
@@ -45,8 +63,11 @@ class UnaryConstructor(Protocol):
         output_scale: Any,
         output_zero_point: Any,
         *,
-        rounding: str,
+        rounding: str = "",
         compute_dtype: str = ComputeDtype.FLOAT32,
+        engine: str = "",
+        tail_block: int | None = None,
+        memory_order: str = "NHWC",
     ) -> Any:
         """A call of the operator on int8 or uint8 data with scalar parameters; the result has the data's
         dtype.
@@ -54,6 +75,9 @@ class UnaryConstructor(Protocol):
         float32/TONEAREST: rint(f4(fn(f4(q − zi)·si))·(1/so) + zo), one rounding, with XNNPACK's functions
         (sigmoid in float64). float32/AWAY: roundf(fn(si·f4(q − zi))·(1/so)) + zo with the C library's float
         functions.
+
+        Engines (sigmoid, tanh, hardswish, hardsigmoid; float64 scales) compute PyTorch's formulas, see
+        `dialect.pytorch_tables`.
         """
         ...
 
@@ -66,11 +90,18 @@ def _constructor(name: str) -> UnaryConstructor:
         output_scale: Any,
         output_zero_point: Any,
         *,
-        rounding: str,
+        rounding: str = "",
         compute_dtype: str = ComputeDtype.FLOAT32,
+        engine: str = "",
+        tail_block: int | None = None,
+        memory_order: str = "NHWC",
     ) -> Any:
         operands = [x, scale, zero_point, output_scale, output_zero_point]
-        return make_call(name, operands, {"rounding": rounding, "compute_dtype": compute_dtype})
+        attrs = {
+            **formula_attributes(engine, rounding, compute_dtype),
+            **engine_attributes(engine, memory_order, tail_block, ELEMENTWISE_BLOCK),
+        }
+        return make_call(name, operands, attrs)
 
     construct.__name__ = name.removeprefix("qnn.")
     construct.__doc__ = f"A call of {name}; see `UnaryConstructor`."
@@ -80,6 +111,7 @@ def _constructor(name: str) -> UnaryConstructor:
 sigmoid = _constructor("qnn.sigmoid")
 tanh = _constructor("qnn.tanh")
 hardswish = _constructor("qnn.hardswish")
+hardsigmoid = _constructor("qnn.hardsigmoid")
 exp = _constructor("qnn.exp")
 sqrt = _constructor("qnn.sqrt")
 rsqrt = _constructor("qnn.rsqrt")
@@ -102,6 +134,10 @@ def _hardswish(x: Array) -> Array:
     return np.asarray(x * np.clip(x + f4(3), f4(0), f4(6)) / f4(6))
 
 
+def _hardsigmoid(x: Array) -> Array:
+    return np.asarray(np.clip(x + f4(3), f4(0), f4(6)) / f4(6))
+
+
 def _rsqrt(x: Array) -> Array:
     return np.asarray(f4(1) / np.sqrt(x))
 
@@ -111,6 +147,7 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
     "qnn.sigmoid": _sigmoid_float32,
     "qnn.tanh": libm.tanhf,
     "qnn.hardswish": _hardswish,
+    "qnn.hardsigmoid": _hardsigmoid,
     "qnn.exp": libm.expf,
     "qnn.sqrt": np.sqrt,
     "qnn.rsqrt": _rsqrt,
@@ -123,9 +160,13 @@ UNARY_OPERATORS = tuple(sorted(_FUNCTIONS))
 
 def _infer_unary(view: CallView) -> TensorView:
     x = view.data("x")
-    view.quantization("scale", "zero_point", x.dtype)
-    view.quantization("output_scale", "output_zero_point", x.dtype)
-    view.formula(*FLOAT_FORMULAS, *EXTRA_FORMULAS.get(view.operator, ()))
+    engine = checked_engine(view, *ENGINES.get(view.operator, ()))
+    view.quantization("scale", "zero_point", x.dtype, scale_dtypes(engine))
+    view.quantization("output_scale", "output_zero_point", x.dtype, scale_dtypes(engine))
+    if engine is Engine.NONE:
+        view.formula(*FLOAT_FORMULAS, *EXTRA_FORMULAS.get(view.operator, ()))
+    else:
+        view.formula(FLOAT_FORMULAS[0])
     return x
 
 
@@ -141,9 +182,13 @@ def _register_unary(name: str) -> None:
         output_scale: Array,
         output_zero_point: Array,
     ) -> Array:
-        si, so = f4(scalar(scale)), f4(scalar(output_scale))
         zi, zo = integer(zero_point), integer(output_zero_point)
         dtype = str(x.dtype)
+        engine = engine_of(attrs)
+        if engine is not Engine.NONE:
+            tables = unary_tables(name, engine, scalar(scale), zi, scalar(output_scale), zo, dtype)
+            return looked_up(x, *tables, attrs)
+        si, so = f4(scalar(scale)), f4(scalar(output_scale))
         low, high = dtype_range(dtype)
         # Each of the 256 possible inputs once, then the table.
         inputs = np.arange(low, high + 1)

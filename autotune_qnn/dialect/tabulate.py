@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,14 @@ def _obstacle(call: Any) -> str | None:
             return "its parameters are not constants"
         if value.size != 1:
             return "its parameters differ by channel"
-    if name in ("qnn.requantize", "qnn.dequantize") and attributes(call).integer("tail_block"):
+    if _has_tail(call, data):
         return "its rounding depends on an element's place"
     return None
+
+
+def _has_tail(call: Any, data: TensorView) -> bool:
+    """Whether the rounding of some elements depends on their place."""
+    block = attributes(call).integer("tail_block")
+    if str(call.op.name) in ("qnn.requantize", "qnn.dequantize"):
+        return block != 0
+    return block != 0 and math.prod(data.shape) % block != 0

@@ -22,6 +22,7 @@ Formula = tuple[ComputeDtype, Rounding]
 
 DATA_8BIT = ("int8", "uint8")
 SCALE_DTYPES = ("float32",)
+ANY_SCALE_DTYPES = ("float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,11 @@ class CallView:
                 )
         return view
 
-    def quantization(self, scale: str, zero_point: str, dtype: str) -> None:
+    def quantization(
+        self, scale: str, zero_point: str, dtype: str, scale_dtypes: tuple[str, ...] = SCALE_DTYPES
+    ) -> None:
         """Check one scalar scale and zero point of a tensor of `dtype`."""
-        self.scale(scale)
+        self.scale(scale, dtypes=scale_dtypes)
         self.zero_point(zero_point, of=dtype)
 
     def require_parameter_shape(self, operand: str, view: TensorView, channels: int | None) -> None:

@@ -163,7 +163,7 @@ CASES: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: dialect.dequantize(variable(*IMAGE), zero(1), zero(0)),
-        "qnn.dequantize: input_scale must be float32, not int32",
+        "qnn.dequantize: input_scale must be float32 or float64, not int32",
     ),
     # add, subtract, mul
     (lambda: _binary(right=((3,), "int8")), "qnn.add: lhs and rhs do not broadcast: [1, 8, 8, 4] and [3]"),
