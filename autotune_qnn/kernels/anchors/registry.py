@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.elements.registry import engine_name
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.operand import LaneFunction, Operand
@@ -91,15 +92,25 @@ _UNSIGNED: set[str] = set()
 
 
 def anchor(
-    operator: str, *, takes_bias: bool = False, needs_unsigned: bool = False
+    operator: str,
+    *,
+    takes_bias: bool = False,
+    needs_unsigned: bool = False,
+    engines: tuple[str, ...] = ("",),
 ) -> Callable[[Rule], Rule]:
     """Register a function as the anchor rule of an operator.
 
-    `takes_bias`: the rule folds a following bias. `needs_unsigned`: it reads its data as uint8 only.
+    `takes_bias`: the rule folds a following bias. `needs_unsigned`: it reads its data as uint8 only. `engines`:
+    values of the attribute engine whose formulas it knows.
     """
 
     def register(rule: Rule) -> Rule:
-        _RULES[operator] = rule
+        def checked(call: AnchorCall) -> Anchor:
+            if engine_name(call.call) not in engines:
+                raise call.unsupported(f"engine {engine_name(call.call)!r}")
+            return rule(call)
+
+        _RULES[operator] = checked
         if takes_bias:
             _BIASED.add(operator)
         if needs_unsigned:

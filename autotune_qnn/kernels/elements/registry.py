@@ -55,12 +55,25 @@ Rule = Callable[[ElementCall], LaneFunction]
 _RULES: dict[str, Rule] = {}
 
 
-def element(*operators: str) -> Callable[[Rule], Rule]:
-    """Register a function as the element rule of these operators."""
+def engine_name(call: Any) -> str:
+    """The attribute engine of a dialect call, empty where it has none: whose formulas the operator follows."""
+    name = str(call.op.name)
+    if not name.startswith("qnn.") or "engine" not in call.attrs.keys():  # noqa: SIM118 - it has no containment
+        return ""
+    return Attributes(name, call.attrs).string("engine")
+
+
+def element(*operators: str, engines: tuple[str, ...] = ("",)) -> Callable[[Rule], Rule]:
+    """Register a function as the element rule of these operators; it knows the formulas of `engines`."""
 
     def register(rule: Rule) -> Rule:
+        def checked(call: ElementCall) -> LaneFunction:
+            if engine_name(call.call) not in engines:
+                raise call.unsupported(f"engine {engine_name(call.call)!r}")
+            return rule(call)
+
         for operator in operators:
-            _RULES[operator] = rule
+            _RULES[operator] = checked
         return rule
 
     return register

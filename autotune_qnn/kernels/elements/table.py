@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from autotune_qnn.dialect import table_values
+from autotune_qnn.dialect import is_tabulable, table_values
 from autotune_qnn.dialect.tables import UNARY_OPERATORS
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.lane import Lane, bounds
 from autotune_qnn.kernels.operand import LaneFunction
 
 
-@element(*UNARY_OPERATORS, "qnn.leaky_relu")
+@element(*UNARY_OPERATORS, "qnn.leaky_relu", engines=("", "pytorch", "qnnpack"))
 def table(call: ElementCall) -> LaneFunction:
     """Look each value up: entry i of the table is the result for the i-th value of the input's dtype."""
     data = call.operands[0]
     if data.dtype not in ("int8", "uint8"):
         raise call.unsupported(f"a table over {data.dtype}")
+    if not is_tabulable(call.call):
+        raise call.unsupported("results that depend on an element's place")
     values = call.inputs.constant(table_values(call.call), "table")
     lowest = bounds(data.dtype)[0]
 
