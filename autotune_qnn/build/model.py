@@ -24,6 +24,7 @@ from autotune_qnn.engines import relax
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import BuildError
 from autotune_qnn.frontends.base import ImportedModel, TensorInfo
+from autotune_qnn.tuning.trust import TraceChecker
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ def build_model(
     BuildError where compilation or writing fails; what was at `library` before then stays.
     """
     lowered = lowered or relax.lower(imported.mod, target, threads)
-    module, coverage = relax.apply_best(lowered, scheduled_by(history))
+    with TraceChecker() as checker:
+        module, coverage = relax.apply_best(lowered, scheduled_by(history, checker))
     executable = relax.compile_module(module, target)
     try:
         library.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.untuned:
         header = log_header(arguments, target, model)
         with LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False) as store:
-            history = store.best
+            history = store.ranked
     built = build_model(model, target, history, arguments.threads, arguments.output)
     manifest = built.manifest
     show(f"library   {built.library}")

@@ -18,7 +18,7 @@ from autotune_qnn.cli.terminal import INTERRUPTED, say, show
 from autotune_qnn.engines import relax
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.engines.relax.task import TuningTask
-from autotune_qnn.errors import LogStoreError
+from autotune_qnn.errors import LogStoreError, VerificationError
 from autotune_qnn.frontends.base import ImportedModel
 from autotune_qnn.logs import LogStore
 from autotune_qnn.report.model import Report, Tuning
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             place = arguments.output or Path(folder) / "after.so"
             plain = Path(folder) / "before.so"
             before = build_model(model, target, no_history, arguments.threads, plain, lowered)
-            after = build_model(model, target, store.best, arguments.threads, place, lowered)
+            after = build_model(model, target, store.ranked, arguments.threads, place, lowered)
             builds = (before, after)
             report = evaluate(frontend, model, target, builds, inputs, tuning, quiet=arguments.quiet)
     _publish(report, arguments.json)
@@ -124,3 +124,9 @@ def _publish(report: Report, json_path: Path | None) -> None:
         )
     if json_path is not None:
         write_text(json_path, report.to_json())
+    if agreement.identical_samples < report.agreement.before.identical_samples:
+        raise VerificationError(
+            f"the tuned build gives the framework's output on {agreement.identical_samples} of "
+            f"{agreement.samples} inputs, the untuned one on {report.agreement.before.identical_samples}: "
+            f"a schedule in {report.tuning.log} computes something else; remove the log and tune again"
+        )

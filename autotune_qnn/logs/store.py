@@ -200,8 +200,12 @@ class LogStore:
 
     def best(self, key: str) -> TrialRecord | None:
         """The fastest record of a task that ran and gave the right result, or None."""
+        return next(iter(self.ranked(key)), None)
+
+    def ranked(self, key: str) -> list[TrialRecord]:
+        """The records of a task that ran and gave the right result, the fastest first."""
         good = [record for record in self._records.get(key, ()) if record.status is Status.OK]
-        return min(good, key=lambda record: record.seconds, default=None)
+        return sorted(good, key=lambda record: record.seconds)
 
     def count(self, key: str, tuner: TunerName | None = None) -> int:
         """How many trials of a task the log holds, whatever their status; of one tuner, or of all."""

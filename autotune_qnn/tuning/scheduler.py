@@ -23,9 +23,13 @@ _FAILURES_ONLY = 24
 
 @dataclass
 class ArmState:
-    """One search of one task: what it measured (`trials`), has under way (`pending`) and found (`best`)."""
+    """One search of one task: what it measured (`trials`), has under way (`pending`) and found (`best`).
+
+    A `baseline` measures the default schedule and nothing else.
+    """
 
     tuner: TunerName
+    baseline: bool = False
     trials: int = 0
     pending: int = 0
     best: float = math.inf
@@ -83,7 +87,7 @@ def choose_arm(task: TaskState) -> ArmState | None:
     if not usable:
         return None
     chosen = usable[0]
-    if len(usable) > 1:
+    if len(usable) > 1 and not chosen.baseline:
         template, sketch = usable[0], usable[1]
         begun = sketch.trials + sketch.pending
         total = begun + template.trials + template.pending

@@ -6,15 +6,14 @@ or a wild pointer. A checking process takes that blow, and the record is left ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import tvm
 
-from autotune_qnn.logs import LogStore, Status, TrialRecord
+from autotune_qnn.logs import TrialRecord
 from autotune_qnn.tuning.check_worker import CheckRequest
 from autotune_qnn.tuning.process import WorkerCrash, WorkerFailure, WorkerProcess, WorkerTimeout
-from autotune_qnn.tuning.protocols import Task
 
 _TIMEOUT = 30.0
 
@@ -50,14 +49,3 @@ class TraceChecker:
 
     def __exit__(self, *_: object) -> None:
         self._worker.stop()
-
-
-def trusted_best(store: LogStore, checker: TraceChecker) -> Callable[[Task], TrialRecord | None]:
-    """A lookup of the fastest record of a task whose trace applies to it, None where there is none."""
-
-    def best(task: Task) -> TrialRecord | None:
-        good = [record for record in store.records(task.key) if record.status is Status.OK]
-        good.sort(key=lambda record: record.seconds)
-        return next((record for record in good if checker.accepts(record, task.mod)), None)
-
-    return best

@@ -151,13 +151,18 @@ class _Loop:
         """A task with the counts of its records."""
         has_template = task.template() is not None
         names = [name for name in self._options.tuner.names if has_template or name is not TunerName.AUTOTVM]
-        arms = tuple(_Arm(ArmState(name)) for name in names)
+        states = [ArmState(name) for name in names]
+        if has_template and TunerName.AUTOTVM not in names:
+            states.insert(0, ArmState(TunerName.AUTOTVM, baseline=True))
+        arms = tuple(_Arm(state) for state in states)
         size = max(1.0, float(task.macs))
         state = TaskState(task.name, task.weight, size, tuple(arm.state for arm in arms))
         by_name = {arm.state.tuner: arm.state for arm in arms}
         for record in self._store.records(task.key):
             if record.tuner in by_name:
                 state.add(by_name[record.tuner], record.seconds)
+        for arm_state in states:
+            arm_state.exhausted = arm_state.baseline and arm_state.trials > 0
         return _Work(task, state, arms)
 
     def run(self) -> StopReason:
@@ -207,12 +212,14 @@ class _Loop:
             count = min(count, self._first_share)
         if self._options.trials_per_task is not None:
             count = min(count, self._options.trials_per_task - work.state.trials - work.state.pending)
+        if arm.state.baseline:
+            count = min(count, 1)
         self._progress.task(work.task.name)
         if arm.strategy is None:
             arm.strategy = self._begin(work.task, arm.state.tuner)
         self._teach(arm)
         proposals = arm.strategy.propose(count)
-        arm.state.exhausted = arm.strategy.exhausted or not proposals
+        arm.state.exhausted = arm.strategy.exhausted or not proposals or arm.state.baseline
         for proposal in proposals:
             self._submit(work, arm, proposal)
         return bool(proposals)

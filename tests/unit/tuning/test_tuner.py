@@ -20,7 +20,7 @@ from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import BarProgress, NoProgress, format_seconds
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.summary import StopReason
-from autotune_qnn.tuning.trust import TraceChecker, trusted_best
+from autotune_qnn.tuning.trust import TraceChecker
 from autotune_qnn.tuning.tuner import tune
 
 TASKS = (MatmulTask(16, weight=2), MatmulTask(32))
@@ -53,9 +53,22 @@ def test_a_run_measures_its_budget_and_resumes_without_repeating(tmp_path: Path)
         first_configs = [store.records(task.key)[0].config for task in TASKS]
         assert first_configs == [{"rows": 4, "columns": 16, "unroll": 1}] * 2
         with TraceChecker() as checker:
-            lookup = trusted_best(store, checker)
-            assert lookup(TASKS[0]) == store.best(TASKS[0].key)
-            assert lookup(MatmulTask(64)) is None
+            best = store.best(TASKS[0].key)
+            assert best is not None
+            assert checker.accepts(best, TASKS[0].mod)
+            assert store.ranked(TASKS[0].key)[0] == best
+            assert store.ranked(MatmulTask(64).key) == []
+
+
+def test_sketches_start_from_the_default_schedule(tmp_path: Path) -> None:
+    """The default is the first trial, so that a build with the best history is never slower than without."""
+    with open_store(tmp_path) as store:
+        tune(TASKS[1:], HostTarget(), store, options(9, TunerChoice.AUTOSCHEDULER))
+        assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
+        assert store.records(TASKS[1].key)[0].config == {"rows": 4, "columns": 16, "unroll": 1}
+        resumed = tune(TASKS[1:], HostTarget(), store, options(12, TunerChoice.AUTOSCHEDULER))
+        assert (resumed.measured, resumed.resumed) == (3, 9)
+        assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
 
 
 def test_both_tuners_share_a_task(tmp_path: Path) -> None:
