@@ -24,11 +24,17 @@ _FLOAT_LIMIT = float(1 << 40)
 
 
 class Arithmetic(StrEnum):
-    """Whose kernels an imported model follows; for TFLite, which of its three interpreters."""
+    """Whose kernels an imported model follows: one of TFLite's three interpreters, or one of PyTorch's quantized
+    engines.
+    """
 
     XNNPACK = "xnnpack"
     REFERENCE = "reference"
     BUILTIN = "builtin"
+    X86 = "x86"
+    FBGEMM = "fbgemm"
+    ONEDNN = "onednn"
+    QNNPACK = "qnnpack"
 
 
 class Rounding(StrEnum):

@@ -36,7 +36,9 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything known about one exported library. `needed_flags` are /proc/cpuinfo's names."""
+    """Everything known about one exported library. `needed_flags` are /proc/cpuinfo's names; `images` is the model's
+    record of how images become its inputs, where it has one.
+    """
 
     model: str
     frontend: str
@@ -55,6 +57,7 @@ class Manifest:
     missing: int
     versions: tuple[tuple[str, str], ...]
     created: str
+    images: Mapping[str, Any] | None = None
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -99,6 +102,7 @@ def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
     fields |= {name: _typed(coverage, name, int) for name in ("tuned", "fallback", "missing")}
     fields["needed_flags"] = tuple(str(flag) for flag in _typed(data, "needed_flags", list))
     fields["versions"] = tuple(sorted((str(k), str(v)) for k, v in _typed(data, "versions", dict).items()))
+    fields["images"] = None if data.get("images") is None else _typed(data, "images", dict)
     for name in ("inputs", "outputs"):
         fields[name] = tuple(_tensor(entry) for entry in _typed(data, name, list))
     return fields

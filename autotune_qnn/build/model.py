@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,12 @@ def build_model(
     threads: int,
     library: Path,
     lowered: relax.LoweredModule | None = None,
+    images: Mapping[str, Any] | None = None,
 ) -> Built:
     """Build `imported` for `target` with the best of `history` and write the library and its manifest.
 
-    `lowered` saves lowering again where it was done before for the same model, target and threads. Raises
+    `lowered` saves lowering again where it was done before for the same model, target and threads; `images` is a record
+    of how images become inputs, kept in the manifest. Raises
     BuildError where compilation or writing fails; what was at `library` before then stays.
     """
     lowered = lowered or relax.lower(imported.mod, target, threads)
@@ -73,6 +75,7 @@ def build_model(
             missing=coverage.missing,
             versions=tuple(sorted(versions().items())),
             created=now(),
+            images=images,
         )
         write_whole(manifest_path(library), manifest.to_json().encode())
     except OSError as error:

@@ -19,13 +19,16 @@ def run(arguments: argparse.Namespace) -> int:
     target = parse_target(arguments.target, to_run=False)
     check_threads(arguments.threads)
     check_writable(arguments.output, "--output")
-    _, model = import_model(arguments)
+    source = import_model(arguments)
+    model = source.model
     history = no_history
     if not arguments.untuned:
         header = log_header(arguments, target, model)
         with LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False) as store:
             history = store.ranked
-    built = build_model(model, target, history, arguments.threads, arguments.output)
+    built = build_model(
+        model, target, history, arguments.threads, arguments.output, images=source.recipe.to_record()
+    )
     manifest = built.manifest
     show(f"library   {built.library}")
     show(f"manifest  {manifest_path(built.library)}")

@@ -4,29 +4,99 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
 
 import autotune_qnn
+from autotune_qnn.cli.images import chosen_recipe
+from autotune_qnn.cli.terminal import say
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import TargetError, UsageError
+from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
 from autotune_qnn.frontends import get_frontend
 from autotune_qnn.frontends.base import Frontend, ImportedModel, ImportOptions
 from autotune_qnn.frontends.tflite.archive import cache_folder
 from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import LogHeader
 from autotune_qnn.quantization import Arithmetic
+from autotune_qnn.zoo.own_images import own_images
+from autotune_qnn.zoo.torchvision import (
+    DEFAULT_NETWORK,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Weights,
+    is_network,
+    torchvision_network,
+)
 from autotune_qnn.zoo.tutorial import tutorial_model
 
 
-def import_model(arguments: argparse.Namespace) -> tuple[Frontend, ImportedModel]:
-    """The model that the options name, imported, and its frontend."""
+@dataclass(frozen=True)
+class Source:
+    """An imported model, its frontend, and what is known about it beside its file.
+
+    `recipe` is how it takes images; `weights` says what they are where the project chose them, and `trained` whether
+    its classes mean anything; `pictures` are images to compare outputs on in any case.
+    """
+
+    frontend: Frontend
+    model: ImportedModel
+    recipe: ImageRecipe
+    weights: str | None = None
+    trained: bool = True
+    pictures: tuple[Path, ...] = ()
+
+
+def import_model(arguments: argparse.Namespace) -> Source:
+    """The model that the options name, imported. What has to be told about it goes to stderr."""
     if not 1 <= arguments.batch <= 1 << 16:
         raise UsageError(f"--batch has to be from 1 to 65536, not {arguments.batch}")
+    if arguments.frontend == "pytorch":
+        return _import_pytorch(arguments)
+    if arguments.weights != Weights.AUTO:
+        raise UsageError("--weights is for torchvision's networks: --frontend pytorch")
     frontend = get_frontend(arguments.frontend)
-    path = arguments.model
-    if path is None:
-        path = tutorial_model(arguments.frontend, cache_folder())
-    options = ImportOptions(arithmetic=Arithmetic(arguments.arithmetic), batch=arguments.batch)
-    return frontend, frontend.load(path, options)
+    path = Path(arguments.model) if arguments.model else tutorial_model(arguments.frontend, cache_folder())
+    model = frontend.load(path, _import_options(arguments, arguments.input_shape))
+    return Source(frontend, model, chosen_recipe(arguments, ImageRecipe()))
+
+
+def _import_pytorch(arguments: argparse.Namespace) -> Source:
+    """A file, or a network of torchvision: a file of the same name goes first."""
+    frontend = get_frontend("pytorch")
+    name = arguments.model or DEFAULT_NETWORK
+    if not is_network(name) or Path(name).is_file():
+        if arguments.weights != Weights.AUTO:
+            raise UsageError(f"--weights is for torchvision's networks, and {name} is none of them")
+        model = frontend.load(Path(name), _import_options(arguments, arguments.input_shape))
+        imagenet = ImageRecipe(Fit.RESIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        return Source(frontend, model, chosen_recipe(arguments, imagenet))
+    network = torchvision_network(
+        name,
+        cache_folder(),
+        weights=Weights(arguments.weights),
+        engine=arguments.arithmetic,
+        input_shape=arguments.input_shape,
+        batch=arguments.batch,
+    )
+    if network.notice:
+        say(network.notice)
+    options = _import_options(arguments, network.input_shape, default=Arithmetic(network.engine))
+    return Source(
+        frontend,
+        frontend.load(network.file, options),
+        chosen_recipe(arguments, network.recipe),
+        network.weights,
+        network.trained,
+        own_images(),
+    )
+
+
+def _import_options(
+    arguments: argparse.Namespace, shape: tuple[int, ...] | None, default: Arithmetic | None = None
+) -> ImportOptions:
+    arithmetic = Arithmetic(arguments.arithmetic) if arguments.arithmetic else default
+    return ImportOptions(arithmetic=arithmetic, batch=arguments.batch, input_shape=shape)
 
 
 def parse_target(text: str, *, to_run: bool) -> TargetSpec:
@@ -35,8 +105,7 @@ def parse_target(text: str, *, to_run: bool) -> TargetSpec:
     reason = target.runs_here() if to_run else None
     if reason is not None:
         raise TargetError(
-            f"code for {target.canonical!r} cannot run here: {reason}; "
-            "choose another target, or only build for it"
+            f"code for {target.canonical!r} cannot run here: {reason}; choose another target, or only build for it"
         )
     return target
 

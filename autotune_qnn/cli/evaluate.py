@@ -11,15 +11,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from autotune_qnn.build.model import Built, now, versions
+from autotune_qnn.cli.common import Source
 from autotune_qnn.cli.results import class_names, read_labels
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import UsageError
 from autotune_qnn.evaluation.compare import REFERENCE, Comparison, Runner, compare
-from autotune_qnn.evaluation.datasets import Dataset, ImageDataset, open_dataset, random_inputs
+from autotune_qnn.evaluation.datasets import Dataset, ImageDataset, open_dataset, open_images, random_inputs
 from autotune_qnn.evaluation.latency import Latency, Noise, Plan, measure
 from autotune_qnn.evaluation.metrics import ranked
-from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
-from autotune_qnn.frontends.base import Frontend, ImportedModel
 from autotune_qnn.host import cpu_model
 from autotune_qnn.report.model import (
     AccuracySection,
@@ -55,17 +54,20 @@ class Inputs:
         return next((d.preprocessing.describe() for d in self.datasets if isinstance(d, ImageDataset)), None)
 
 
-def open_inputs(arguments: argparse.Namespace, model: ImportedModel) -> Inputs:
+def open_inputs(arguments: argparse.Namespace, source: Source) -> Inputs:
     """Open everything that the options name, so that a mistake shows before the tuning."""
     if not 0 <= arguments.samples <= 1_000_000:
         raise UsageError(f"--samples has to be from 0 to 1000000, not {arguments.samples}")
     if not 1 <= arguments.rounds <= 100_000:
         raise UsageError(f"--rounds has to be from 1 to 100000, not {arguments.rounds}")
+    model = source.model
     paths: list[Path] = [*arguments.input, *([arguments.dataset] if arguments.dataset else [])]
-    if not paths and arguments.samples == 0:
+    if not paths and not source.pictures and arguments.samples == 0:
         raise UsageError("--samples 0 leaves nothing to compare outputs on; give --input or --dataset")
-    fit = ImageRecipe(Fit(arguments.fit))
-    datasets: list[Dataset] = [open_dataset(path, model.inputs, fit) for path in paths]
+    datasets: list[Dataset] = [open_dataset(path, model.inputs, source.recipe) for path in paths]
+    if source.pictures:
+        own = f"the project's {len(source.pictures)} pictures"
+        datasets.insert(0, open_images(own, source.pictures, model.inputs, source.recipe))
     if arguments.samples:
         datasets.insert(0, random_inputs(model.inputs, arguments.samples, arguments.seed))
     inputs = Inputs(tuple(datasets), read_labels(arguments.labels), arguments.rounds)
@@ -75,8 +77,7 @@ def open_inputs(arguments: argparse.Namespace, model: ImportedModel) -> Inputs:
 
 
 def evaluate(
-    frontend: Frontend,
-    model: ImportedModel,
+    source: Source,
     target: TargetSpec,
     builds: tuple[Built, Built],
     inputs: Inputs,
@@ -86,6 +87,7 @@ def evaluate(
 ) -> Report:
     """Compare the builds (before, after tuning) with the framework's own run, and measure all three."""
     threads = builds[1].manifest.threads
+    frontend, model = source.frontend, source.model
     with (
         Session.load(builds[0].library, threads=threads) as before,
         Session.load(builds[1].library, threads=threads) as after,
@@ -101,11 +103,11 @@ def evaluate(
         latency, noise = measure(
             {BEFORE: before, AFTER: after, REFERENCE: reference}, example, Plan(rounds=inputs.rounds)
         )
-    return _report(model, target, builds[1], inputs, tuning, comparison, latency, noise, predictions)
+    return _report(source, target, builds[1], inputs, tuning, comparison, latency, noise, predictions)
 
 
 def _report(
-    model: ImportedModel,
+    source: Source,
     target: TargetSpec,
     built: Built,
     inputs: Inputs,
@@ -115,7 +117,8 @@ def _report(
     noise: Noise,
     predictions: Sequence[Prediction],
 ) -> Report:
-    manifest, accuracy = built.manifest, comparison.accuracy
+    model, manifest = source.model, built.manifest
+    accuracy = comparison.accuracy if source.trained else None
     section = LatencySection(latency[BEFORE], latency[AFTER], latency[REFERENCE])
     return Report(
         model=model.name,
@@ -141,6 +144,7 @@ def _report(
         if accuracy is None
         else AccuracySection(accuracy[BEFORE], accuracy[AFTER], accuracy[REFERENCE]),
         predictions=tuple(predictions),
+        weights=source.weights,
     )
 
 

@@ -24,7 +24,7 @@ exit codes:
   130  interrupted (Ctrl-C); everything measured is kept
 """
 
-ARITHMETICS = ("xnnpack", "reference", "builtin")
+ARITHMETICS = ("xnnpack", "reference", "builtin", "x86", "fbgemm", "onednn", "qnnpack")
 FRONTENDS = ("tflite", "pytorch", "mxnet")
 
 
@@ -69,16 +69,29 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--frontend", choices=FRONTENDS, default="tflite", help="source framework (tflite)")
     group.add_argument(
         "--model",
-        type=Path,
-        metavar="FILE",
-        help=".tflite file, or a .tgz or .zip of one; without it the tutorial's MobileNetV2 is downloaded",
+        metavar="FILE|NAME",
+        help=".tflite file, or a .tgz or .zip of one; a TorchScript or exported program of PyTorch; the name of a "
+        "quantized network of torchvision; without it the frontend's MobileNetV2 is downloaded",
+    )
+    group.add_argument(
+        "--weights",
+        choices=("auto", "pretrained", "random"),
+        default="auto",
+        help="of torchvision's networks: published ones, with random ones in their place where they cannot be had "
+        "(auto, the default), published ones or nothing, or random ones",
+    )
+    group.add_argument(
+        "--input-shape",
+        type=_whole_numbers,
+        metavar="N,C,H,W",
+        help="shape of a PyTorch model's input (torchvision's networks: 1,3,224,224 or what they were trained on)",
     )
     group.add_argument("--batch", type=int, default=1, metavar="N", help="batch size fixed at import (1)")
     group.add_argument(
         "--arithmetic",
         choices=ARITHMETICS,
-        default="xnnpack",
-        help="whose rounding to follow to the bit: TFLite's XNNPACK (default), reference or builtin kernels",
+        help="whose rounding to follow to the bit: TFLite's xnnpack (default), reference or builtin kernels; PyTorch's "
+        "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for)",
     )
     group.add_argument(
         "--target",
@@ -164,12 +177,7 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
         help=".npz of inputs and labels, or a folder of images with labels.json, .csv or .txt",
     )
     group.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line or a JSON list")
-    group.add_argument(
-        "--fit",
-        choices=("resize", "crop"),
-        default="resize",
-        help="how images get the model's size: stretched (default), or the centre cut out",
-    )
+    _add_images(group)
     group.add_argument(
         "--rounds",
         type=int,
@@ -177,6 +185,29 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="latency measurements of each build and framework (60)",
     )
+
+
+def _add_images(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--fit",
+        choices=("resize", "crop"),
+        help="how images get the model's size: stretched, or the centre cut out (default: as the model's record says)",
+    )
+    for name, what in (("--mean", "subtracted from"), ("--std", "that then divide")):
+        group.add_argument(
+            name,
+            type=_numbers,
+            metavar="R,G,B",
+            help=f"numbers {what} pixels/255 of images for float inputs (as the model's record says)",
+        )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _whole_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
@@ -198,9 +229,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="threads (as many as it was built for)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line or a JSON list")
-    parser.add_argument(
-        "--fit", choices=("resize", "crop"), default="resize", help="how images get the model's size"
-    )
+    _add_images(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="FILE.npz", help="write the outputs")
     parser.add_argument(
         "--rounds", type=int, default=0, metavar="N", help="measure the latency, N times (0: not)"

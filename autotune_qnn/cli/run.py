@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune_qnn.build.manifest import write_whole
+from autotune_qnn.cli.images import chosen_recipe
 from autotune_qnn.cli.results import check_writable, class_names, read_labels, write_text
 from autotune_qnn.cli.terminal import show
 from autotune_qnn.errors import UsageError
 from autotune_qnn.evaluation.datasets import Dataset, open_dataset, random_inputs
 from autotune_qnn.evaluation.latency import Latency, Plan, measure
 from autotune_qnn.evaluation.metrics import ranked
-from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
+from autotune_qnn.evaluation.preprocessing import ImageRecipe
 from autotune_qnn.runtime.session import Session
 
 Array = npt.NDArray[Any]
@@ -58,7 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _dataset(arguments: argparse.Namespace, session: Session) -> Dataset:
     if arguments.input is None:
         return random_inputs(session.inputs, session.manifest.batch, arguments.seed)
-    return open_dataset(arguments.input, session.inputs, ImageRecipe(Fit(arguments.fit)))
+    record = session.manifest.images
+    recipe = ImageRecipe() if record is None else ImageRecipe.from_record(record)
+    return open_dataset(arguments.input, session.inputs, chosen_recipe(arguments, recipe))
 
 
 def _outputs(session: Session, dataset: Dataset) -> tuple[list[Array], list[Array]]:

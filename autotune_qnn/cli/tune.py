@@ -38,12 +38,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_threads(arguments.threads)
     check_writable(arguments.json, "--json")
     check_writable(arguments.output, "--output")
-    frontend, model = import_model(arguments)
+    source = import_model(arguments)
+    model = source.model
     if arguments.tasks == "list":
         lowered = relax.lower(model.mod, target, arguments.threads)
         show(task_table(lowered.tasks, _existing_store(arguments, target, model)))
         return 0
-    inputs = open_inputs(arguments, model)
+    inputs = open_inputs(arguments, source)
     header = log_header(arguments, target, model)
     with LogStore.open(arguments.log_dir, target.canonical, model.name, header) as store:
         lowered = relax.lower(model.mod, target, arguments.threads)
@@ -58,10 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory(prefix="autotune-qnn-") as folder:
             place = arguments.output or Path(folder) / "after.so"
             plain = Path(folder) / "before.so"
-            before = build_model(model, target, no_history, arguments.threads, plain, lowered)
-            after = build_model(model, target, store.ranked, arguments.threads, place, lowered)
+            record = source.recipe.to_record()
+            before = build_model(model, target, no_history, arguments.threads, plain, lowered, record)
+            after = build_model(model, target, store.ranked, arguments.threads, place, lowered, record)
             builds = (before, after)
-            report = evaluate(frontend, model, target, builds, inputs, tuning, quiet=arguments.quiet)
+            report = evaluate(source, target, builds, inputs, tuning, quiet=arguments.quiet)
     _publish(report, arguments.json)
     return 0
 

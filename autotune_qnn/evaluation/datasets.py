@@ -135,6 +135,13 @@ def random_inputs(specs: Sequence[InputSpec], samples: int, seed: int) -> ArrayD
     return ArrayDataset(f"{samples} random inputs, seed {seed}", _batch(specs), arrays)
 
 
+def open_images(
+    name: str, paths: Sequence[Path], specs: Sequence[InputSpec], recipe: ImageRecipe
+) -> ImageDataset:
+    """Image files as inputs of a model. Raises DatasetError where it takes no images."""
+    return ImageDataset(name, _batch(specs), paths, _image_steps(specs, recipe))
+
+
 def open_dataset(path: Path, specs: Sequence[InputSpec], recipe: ImageRecipe) -> Dataset:
     """Open an .npz file, one image, or a folder of images.
 

@@ -36,12 +36,13 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a model is imported: whose arithmetic its operators follow, and the batch size that is fixed into
-    it.
+    """How a model is imported: whose arithmetic its operators follow (None: what the frontend finds right for the
+    model), the batch size that is fixed into it, and, for files that do not say it, the shape of its one input.
     """
 
-    arithmetic: Arithmetic = Arithmetic.XNNPACK
+    arithmetic: Arithmetic | None = None
     batch: int = 1
+    input_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that a run found out; the table and the JSON are made from it and nothing else."""
+    """Everything that a run found out; the table and the JSON are made from it and nothing else. `weights` says where a
+    model's weights come from, where the project chose them.
+    """
 
     model: str
     model_sha256: str
@@ -113,12 +115,13 @@ class Report:
     preprocessing: str | None = None
     accuracy: AccuracySection | None = None
     predictions: tuple[Prediction, ...] = ()
+    weights: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON's object. `accuracy` and `preprocessing` are left out where there is nothing to say."""
+        """The JSON's object. `accuracy`, `preprocessing` and `weights` are left out where there is nothing to say."""
         data = dataclasses.asdict(self)
-        for name in ("accuracy", "preprocessing"):
+        for name in ("accuracy", "preprocessing", "weights"):
             if data[name] is None:
                 del data[name]
         return _plain(data)

@@ -53,6 +53,8 @@ def _head(report: Report) -> str:
         ("log", tuning.log),
         ("data", "; ".join(report.data)),
     ]
+    if report.weights is not None:
+        rows.insert(1, ("weights", report.weights))
     if report.preprocessing is not None:
         rows.append(("images", report.preprocessing))
     width = max(len(name) for name, _ in rows)

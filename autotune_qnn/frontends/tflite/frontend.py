@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from autotune_qnn.errors import ModelError
+from autotune_qnn.errors import ModelError, UsageError
 from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceRunner, TensorInfo
 from autotune_qnn.frontends.tflite.archive import model_file
 from autotune_qnn.frontends.tflite.graph import Graph, GraphTensor
-from autotune_qnn.frontends.tflite.importer import effective_batch, import_graph
+from autotune_qnn.frontends.tflite.importer import chosen_arithmetic, effective_batch, import_graph
 from autotune_qnn.frontends.tflite.reference import TfliteReference
 from autotune_qnn.frontends.tflite.schema import read_graph, read_model_bytes
 
@@ -21,6 +21,8 @@ class TfliteFrontend:
 
     def load(self, path: Path, options: ImportOptions) -> ImportedModel:
         """Imports a `.tflite` file, or the only one in a `.tgz`, `.tar` or `.zip`."""
+        if options.input_shape is not None:
+            raise UsageError("a .tflite file states its input shape itself; --batch changes the batch size")
         source = model_file(Path(path))
         content = read_model_bytes(source)
         graph = read_graph(content, source)
@@ -38,7 +40,7 @@ class TfliteFrontend:
             mod=module,
             inputs=_describe(graph, graph.inputs, batch),
             outputs=_describe(graph, graph.outputs, batch),
-            arithmetic=options.arithmetic,
+            arithmetic=chosen_arithmetic(options),
             operators=graph.counts(),
             batch=batch if batch != 1 or not first else first[0],
         )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from autotune_qnn.errors import DialectError, ModelError, UnsupportedOperatorError
+from autotune_qnn.errors import DialectError, ModelError, UnsupportedOperatorError, UsageError
 from autotune_qnn.frontends.base import ImportOptions
 from autotune_qnn.frontends.tflite import (
     activations,
@@ -29,10 +29,12 @@ from autotune_qnn.frontends.tflite.conversion import (
     shape_of,
 )
 from autotune_qnn.frontends.tflite.graph import ABSENT, QUANTIZED_DTYPES, Graph, GraphOperator, GraphTensor
+from autotune_qnn.quantization import Arithmetic
 
 RULE_MODULES = (activations, convolution, elementwise, float_ops, pooling, shape, slicing)
 """The modules whose import registers the rules."""
 MAX_BATCH = 4096
+_INTERPRETERS = (Arithmetic.XNNPACK, Arithmetic.REFERENCE, Arithmetic.BUILTIN)
 _FOLLOWS = "operands that an unsupported operator makes"
 _RELAX_ERRORS = (
     DialectError,
@@ -67,6 +69,15 @@ class _Problems:
         raise UnsupportedOperatorError(
             f"{graph.name} has {count} operators that the importer does not support: " + " | ".join(parts)
         )
+
+
+def chosen_arithmetic(options: ImportOptions) -> Arithmetic:
+    """Which of TFLite's interpreters the options choose; XNNPACK, as TFLite itself, where they do not say."""
+    chosen = options.arithmetic or Arithmetic.XNNPACK
+    if chosen not in _INTERPRETERS:
+        names = ", ".join(arithmetic.value for arithmetic in _INTERPRETERS)
+        raise UsageError(f"TFLite has no arithmetic {chosen.value}; choose one of {names}")
+    return chosen
 
 
 def effective_batch(graph: Graph, wanted: int) -> int:
@@ -126,7 +137,7 @@ def import_graph(graph: Graph, options: ImportOptions, outputs: Sequence[int] | 
     check_quantized(graph)
     batch = effective_batch(graph, options.batch)
     builder = relax.BlockBuilder()
-    conversion = Conversion(graph, options.arithmetic, batch, builder)
+    conversion = Conversion(graph, chosen_arithmetic(options), batch, builder)
     parameters = _parameters(conversion, graph, batch)
     failure: ModelError | None = None
     with builder.function("main", parameters):
