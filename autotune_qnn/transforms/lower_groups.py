@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +49,18 @@ def workload_key(func: Any) -> str:
     return hashlib.sha256(func.script(show_meta=False).encode()).hexdigest()
 
 
+@contextmanager
+def _function(builder: Any, parameters: list[Any]) -> Iterator[None]:
+    """The scope of "main"; an error inside closes what TVM would otherwise complain about on stderr."""
+    try:
+        with builder.function("main", parameters):
+            yield
+    except BaseException:
+        builder._end_block()
+        builder.end_scope()
+        raise
+
+
 class GroupLowering:
     """Lowers the function "main" of a module in the QNN dialect."""
 
@@ -77,7 +91,7 @@ class GroupLowering:
         groups = {group.output: group for group in find_groups(self.function)}
         inside = {variable for group in groups.values() for variable, _ in group.steps}
         parameters = [relax.Var(p.name, p.ty) for p in self.function.params]
-        with self.builder.function("main", parameters):
+        with _function(self.builder, parameters):
             with self.builder.dataflow():
                 for old, new in zip(self.function.params, parameters, strict=True):
                     self._values[old] = StoredValue.declared(new, dtype_of(old))
