@@ -36,7 +36,13 @@ _REQUIRED = (
     "cloudpickle",
     "psutil",
 )
-_OPTIONAL = {"tflite": "the TFLite frontend", "ai-edge-litert": "TFLite's own results and latency"}
+_OPTIONAL = {
+    "tflite": "the TFLite frontend",
+    "ai-edge-litert": "TFLite's own results and latency",
+    "torch": "the PyTorch frontend",
+    "torchvision": "torchvision's networks",
+    "torchao": "exported programs of PyTorch",
+}
 _STORE_A_MODULE = """
 import tvm
 from tvm import relax
@@ -102,7 +108,8 @@ def _version(name: str, use: str = "") -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         purpose = f", needed for {use}" if use else ""
-        raise MissingDependencyError(f"not installed{purpose}; run scripts/setup") from None
+        extra = " pytorch" if name.startswith("torch") else ""
+        raise MissingDependencyError(f"not installed{purpose}; run scripts/setup{extra}") from None
 
 
 def _ffi_pin() -> str:

@@ -175,7 +175,11 @@ def test_scripts_start_from_anywhere(script: Path, tmp_path: Path) -> None:
     assert f"autotune-qnn {script.stem}" in result.stdout
 
 
-def test_a_bare_interpreter_is_told_how_to_set_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "extras"),
+    [([], ""), (["--frontend", "pytorch"], " pytorch"), (["--frontend=pytorch"], " pytorch")],
+)
+def test_a_bare_interpreter_is_told_how_to_set_up(tmp_path: Path, arguments: list[str], extras: str) -> None:
     """The scripts copied to where there is no .venv, in an interpreter that finds no packages."""
     scripts = tmp_path / "scripts"
     scripts.mkdir()
@@ -183,7 +187,7 @@ def test_a_bare_interpreter_is_told_how_to_set_up(tmp_path: Path) -> None:
         (scripts / name).write_bytes((PROJECT / "scripts" / name).read_bytes())
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        [sys.executable, "-S", str(scripts / "tune.py")],
+        [sys.executable, "-S", str(scripts / "tune.py"), *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -192,7 +196,7 @@ def test_a_bare_interpreter_is_told_how_to_set_up(tmp_path: Path) -> None:
     )
     assert result.returncode == 7
     assert len(result.stderr.splitlines()) == 1
-    assert str(scripts / "setup") in result.stderr
+    assert result.stderr.endswith(f"{scripts / 'setup'}{extras}\n")
 
 
 def test_the_readme_has_the_same_exit_codes() -> None:
