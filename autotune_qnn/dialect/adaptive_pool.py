@@ -68,9 +68,8 @@ def adaptive_avg_pool2d_reference(attrs: Attributes, data: Array, scale: Array, 
     height, width = attrs.integers("output_size", 2)
     rows, columns = adaptive_windows(data.shape[1], height), adaptive_windows(data.shape[2], width)
     totals = np.empty((data.shape[0], height, width, data.shape[3]), np.int64)
-    counts = np.empty((1, height, width, 1), np.int64)
     for y, (top, bottom) in enumerate(rows):
         for x, (left, right) in enumerate(columns):
             totals[:, y, x] = centred[:, top:bottom, left:right].sum((1, 2))
-            counts[:, y, x] = (bottom - top) * (right - left)
-    return pytorch_pooling.adaptive_average(attrs, totals, counts, scalar(scale), zero, str(data.dtype))
+    extents = np.diff(rows, axis=1).reshape(-1), np.diff(columns, axis=1).reshape(-1)
+    return pytorch_pooling.adaptive_average(attrs, totals, extents, scalar(scale), zero, str(data.dtype))

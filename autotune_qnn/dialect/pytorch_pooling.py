@@ -1,15 +1,14 @@
 """PyTorch's averages of quantized integers: pooling, adaptive pooling and the mean over an image.
 
-`totals` are exact sums of q − zero point, `counts` the numbers that they are divided by; with n a count, everything
-in float32, and inv = 1/(1/(1/n)):
+With T the exact sum of q − z over a window, n the number that it is divided by, and everything in float32:
 
-- avg_pool2d: memory order NCHW rint(f4(total)·(1/n) + z); NHWC, channels in whole blocks of 16,
-  rint(f4(total)·(1/n)) + z, the others rint(f4(total)·inv + z).
-- adaptive_avg_pool2d: NCHW as above; NHWC, channels in whole blocks of 8, rint(fma(total, inv, z)), the others as
-  above.
-- mean over an image: NCHW as above. NHWC: quantize_per_tensor of PyTorch's float32 mean of the dequantized image.
-- qnnpack (all three): the integer multiplier and shift of f4(s)/(f4(s)·n), half away from zero; every window counts
-  its padding.
+- avg_pool2d: memory order NCHW rint(f4(T)·(1/n) + z); NHWC, channels in whole blocks of 16, rint(f4(T)·(1/n)) + z,
+  the others rint(f4(T)·inv + z) with inv = 1/(1/(1/n)).
+- adaptive_avg_pool2d: NCHW rint(f4(sum of q)·((1/height)/width)) of a window's height and width; NHWC, channels in
+  whole blocks of 8, rint(fma(T, inv, z)), the others rint(f4(T)·inv + z).
+- mean over an image: NCHW rint(f4(T)/n + z). NHWC: quantize_per_tensor of PyTorch's float32 mean of the dequantized
+  image, whose order of summation `cascade` and `interleaved` follow.
+- qnnpack (all three): rint(f4(T)·(f4(s)/(f4(s)·n))) + z, padding counted.
 """
 
 from __future__ import annotations
@@ -24,27 +23,21 @@ from autotune_qnn.dialect.engine import Engine, engine_of
 from autotune_qnn.dialect.numeric import Array, f4
 from autotune_qnn.quantization import Rounding, saturate, to_integer
 
-_VECTOR = 16
 _ROWS = 4
 _STEP = 16
-_MANTISSA = 24
 
 
 def _rounded(values: Array, dtype: str) -> Array:
     return saturate(to_integer(np.asarray(values, f4), Rounding.TONEAREST), dtype)
 
 
-def qnnpack_multiplier(scale: Any, count: int) -> tuple[int, int]:
-    """QNNPACK's 24-bit multiplier and right shift for an average of `count` elements of one float32 scale."""
-    mantissa, exponent = np.frexp(f4(scale) / (f4(scale) * f4(count)))
-    return int(np.ldexp(mantissa, _MANTISSA)), int(_MANTISSA - exponent)
+def qnnpack_factor(scale: Any, count: int) -> Any:
+    """QNNPACK's float32 factor of a sum of `count` elements, input and output of one scale."""
+    return f4(scale) / (f4(scale) * f4(count))
 
 
-def qnnpack_average(totals: Array, scale: Any, count: int, zero_point: int, dtype: str) -> Array:
-    """sign(total)·((|total|·multiplier + 2^(shift−1)) >> shift) + zero_point, saturated."""
-    multiplier, shift = qnnpack_multiplier(scale, count)
-    magnitude = (np.abs(totals) * multiplier + (1 << (shift - 1))) >> shift
-    return saturate(np.sign(totals) * magnitude + zero_point, dtype)
+def _qnnpack_average(totals: Array, scale: Any, count: int, zero_point: int, dtype: str) -> Array:
+    return pytorch.quantize_vector(totals.astype(f4), qnnpack_factor(scale, count), zero_point, dtype)
 
 
 def average(
@@ -53,7 +46,7 @@ def average(
     """avg_pool2d's averages of (N, H, W, C) totals; `counts` are (1, H, W, 1)."""
     if engine_of(attrs) is Engine.QNNPACK:
         pool = attrs.integers("pool_size", 2)
-        return qnnpack_average(totals, scale, pool[0] * pool[1], zero_point, dtype)
+        return _qnnpack_average(totals, scale, pool[0] * pool[1], zero_point, dtype)
     real, zero = totals.astype(f4), f4(zero_point)
     factor = f4(1) / counts.astype(f4)
     if attrs.string("memory_order") == "NCHW":
@@ -66,20 +59,27 @@ def average(
 
 
 def adaptive_average(
-    attrs: Attributes, totals: Array, counts: Array, scale: Any, zero_point: int, dtype: str
+    attrs: Attributes, totals: Array, extents: tuple[Array, Array], scale: Any, zero_point: int, dtype: str
 ) -> Array:
-    """adaptive_avg_pool2d's averages of (N, H, W, C) totals; `counts` are (1, H, W, 1)."""
+    """adaptive_avg_pool2d's averages of (N, H, W, C) totals over windows of the `extents`, (H,) and (W,)."""
+    heights, widths = extents[0].reshape(-1, 1, 1), extents[1].reshape(-1, 1)
+    counts = heights * widths
     if engine_of(attrs) is Engine.QNNPACK:
-        return qnnpack_average(totals, scale, int(counts.flat[0]), zero_point, dtype)
+        return _qnnpack_average(totals, scale, int(counts.flat[0]), zero_point, dtype)
+    if attrs.string("memory_order") == "NCHW":
+        return _rounded((totals + counts * zero_point).astype(f4) * adaptive_factor(heights, widths), dtype)
     real, zero = totals.astype(f4), f4(zero_point)
     factor = f4(1) / counts.astype(f4)
-    if attrs.string("memory_order") == "NCHW":
-        return _rounded(real * factor + zero, dtype)
     inverse = f4(1) / (f4(1) / factor)
     block = attrs.integer("tail_block")
     boundary = totals.shape[-1] // block * block
     body = pytorch.quantize_fused(real[..., :boundary], inverse, zero, dtype)
     return np.concatenate([body, _rounded(real[..., boundary:] * inverse + zero, dtype)], axis=-1)
+
+
+def adaptive_factor(heights: Array, widths: Array) -> Array:
+    """float32 (1/height)/width."""
+    return np.asarray((f4(1) / heights.astype(f4)) / widths.astype(f4))
 
 
 def mean(attrs: Attributes, data: Array, scale: Any, zero_point: int) -> Array:
@@ -88,9 +88,9 @@ def mean(attrs: Attributes, data: Array, scale: Any, zero_point: int) -> Array:
     count, dtype = rows.shape[1], str(data.dtype)
     totals = (rows - zero_point).sum(1)
     if engine_of(attrs) is Engine.QNNPACK:
-        result = qnnpack_average(totals, scale, count, zero_point, dtype)
+        result = _qnnpack_average(totals, scale, count, zero_point, dtype)
     elif attrs.string("memory_order") == "NCHW":
-        result = _rounded(totals.astype(f4) * (f4(1) / f4(count)) + f4(zero_point), dtype)
+        result = _rounded(totals.astype(f4) / f4(count) + f4(zero_point), dtype)
     else:
         real = pytorch.dequantize_scalar(rows, scale, zero_point)
         boundary = summed_in_rows(data.shape[-1], attrs.integer("tail_block"))

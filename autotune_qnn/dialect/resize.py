@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 
 from autotune_qnn.dialect.attributes import Attributes
-from autotune_qnn.dialect.engine import Engine, formula_attributes, scale_dtypes
-from autotune_qnn.dialect.numeric import Array, f4, integer
+from autotune_qnn.dialect.engine import (
+    Engine,
+    checked_engine,
+    engine_attributes,
+    formula_attributes,
+    scale_dtypes,
+)
+from autotune_qnn.dialect.numeric import Array, f4, in_blocks, integer
+from autotune_qnn.dialect.pytorch import fma
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import CallView, TensorView
 from autotune_qnn.quantization import ComputeDtype, IntArray, Rounding, saturate
@@ -24,6 +31,8 @@ FORMULAS = (
     (ComputeDtype.FLOAT32, Rounding.RUY),
 )
 PYTORCH_FORMULAS = ((ComputeDtype.FLOAT32, Rounding.TONEAREST),)
+CHANNEL_BLOCK = 8
+"""Channels that one step of PyTorch's channels-last interpolation takes."""
 PYTORCH_MODES = ("align_corners", "half_pixel")
 MODES = ("asymmetric", "align_corners", "half_pixel")
 _Q10 = 10
@@ -42,6 +51,8 @@ def resize2d(
     rounding: str = "",
     engine: str = "",
     scales: Sequence[float] = (),
+    tail_block: int | None = None,
+    memory_order: str = "NHWC",
 ) -> Any:
     """Bilinear resize of (N, H, W, C) int8 or uint8 to `size` (height, width), in the same scale.
 
@@ -50,16 +61,18 @@ def resize2d(
     float32 in the reference kernel's order, + ½, truncated; float32/RUY: the same with the pair of weights
     multiplied first.
 
-    engine "pytorch" (float64 scale): f4 h0·(w0·a + w1·b) + h1·(w0·c + w1·d) = r, rint((r − zi) + zi), for half_pixel
-    and align_corners. `scales` are the (height, width) factors that were asked for in place of a size, where
-    PyTorch computes places from them.
+    engine "pytorch" (float64 scale): f4 h0·(w0·a + w1·b) + h1·(w0·c + w1·d) = r, rint((r − zi) + zi), for
+    half_pixel and align_corners. With memory_order NHWC sums are fused multiply-adds: of the second product where
+    channels lie in whole blocks of `tail_block`, of the first elsewhere, and of half_pixel's places. `scales` are
+    the (height, width) factors that were asked for in place of a size, where PyTorch computes places from them; with
+    memory_order NCHW an image of unchanged size is copied in spite of them.
     """
     attrs = {
         "size": tuple(size),
         "method": method,
         "coordinate_transformation_mode": coordinate_transformation_mode,
         **formula_attributes(engine, rounding, compute_dtype),
-        "engine": engine,
+        **engine_attributes(engine, memory_order, tail_block, CHANNEL_BLOCK),
         "scales": tuple(float(scale) for scale in scales),
     }
     return make_call("qnn.resize2d", [data, input_scale, input_zero_point], attrs)
@@ -67,7 +80,7 @@ def resize2d(
 
 def _infer_resize2d(view: CallView) -> TensorView:
     data = view.data("data", rank=4)
-    engine = Engine(view.choice("engine", (Engine.NONE.value, Engine.PYTORCH.value)))
+    engine = checked_engine(view, Engine.PYTORCH)
     view.quantization("input_scale", "input_zero_point", data.dtype, scale_dtypes(engine))
     size = view.positive("size", 2)
     view.choice("method", ("linear",))
@@ -183,31 +196,44 @@ def _resize_q10(data: Array, size: Sequence[int], mode: str) -> Array:
     return np.asarray(np.sign(rounded) * (np.abs(rounded) >> (2 * _Q10)))
 
 
-def interpolation_pytorch(source: int, target: int, mode: str, factor: float | None = None) -> Interpolation:
-    """PyTorch's source places and float32 weights; `factor` is the scale factor, where one was given."""
+def interpolation_pytorch(
+    source: int, target: int, mode: str, fused: bool, factor: float | None = None
+) -> Interpolation:
+    """PyTorch's source places and float32 weights.
+
+    `fused`: half_pixel's places have one rounding. `factor` is the scale factor, where one was given.
+    """
     places = np.arange(target).astype(f4)
     if mode == "align_corners":
-        scale = f4(source - 1) / f4(target - 1) if target > 1 else f4(0)
-        places = places * scale
+        places = places * (f4(source - 1) / f4(target - 1) if target > 1 else f4(0))
     else:
         scale = f4(1.0 / factor) if factor else f4(source) / f4(target)
-        places = np.maximum(scale * (places + f4(0.5)) - f4(0.5), f4(0))
+        centres = places + f4(0.5)
+        places = fma(scale, centres, f4(-0.5)) if fused else scale * centres - f4(0.5)
+        places = np.maximum(places, f4(0))
     lower = np.minimum(places.astype(np.int64), source - 1)
-    weight = np.clip(places - lower.astype(f4), f4(0), f4(1)).astype(f4)
-    return Interpolation(lower, np.minimum(lower + 1, source - 1), weight)
+    return Interpolation(lower, np.minimum(lower + 1, source - 1), (places - lower.astype(f4)).astype(f4))
 
 
 def _resize_pytorch(attrs: Attributes, data: Array, zero_point: int) -> Array:
     size, mode = attrs.integers("size", 2), attrs.string("coordinate_transformation_mode")
+    fused = attrs.string("memory_order") == "NHWC"
+    if not fused and size == data.shape[1:3]:
+        return data
     factors = attrs.value("scales") or (None, None)
     y, x = (
-        interpolation_pytorch(source, target, mode, factor)
+        interpolation_pytorch(source, target, mode, fused, factor)
         for source, target, factor in zip(data.shape[1:3], size, factors, strict=True)
     )
     wy, wx = _weights(y, x)
     a, b, c, d = _corners(data.astype(f4), y, x)
     vy, vx = f4(1) - wy, f4(1) - wx
-    total = vy * (vx * a + wx * b) + wy * (vx * c + wx * d)
+    if fused:
+        body = fma(wy, fma(wx, d, vx * c), vy * fma(wx, b, vx * a))
+        tail = fma(vy, fma(vx, a, wx * b), wy * fma(vx, c, wx * d))
+        total = in_blocks(body, tail, attrs.integer("tail_block"), -1)
+    else:
+        total = vy * (vx * a + wx * b) + wy * (vx * c + wx * d)
     return np.rint((total - f4(zero_point)) + f4(zero_point)).astype(np.int64)
 
 
