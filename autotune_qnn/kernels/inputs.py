@@ -48,9 +48,13 @@ class _Scalars:
 
 @dataclass
 class KernelInputs:
-    """Collects the parameters of one kernel in the order in which its PrimFunc takes them."""
+    """Collects the parameters of one kernel in the order in which its PrimFunc takes them.
+
+    `order` is the order in which an anchor computes channels, None for their own.
+    """
 
     activations: list[Any] = field(default_factory=list)
+    order: NDArray[np.int64] | None = None
     _arrays: list[NDArray[Any]] = field(default_factory=list)
     _placeholders: list[Any] = field(default_factory=list)
     _integers: _Scalars = field(default_factory=lambda: _Scalars("integers", "int32"))
@@ -71,7 +75,13 @@ class KernelInputs:
         return tensor
 
     def vector(self, array: NDArray[Any], name: str) -> Any:
-        """A one-dimensional constant, padded with zeros so that whole vectors can be read at its end."""
+        """A one-dimensional constant, padded with zeros so that whole vectors can be read at its end.
+
+        With an `order` of that length, element i is that of channel order[i].
+        """
+        array = array.reshape(-1)
+        if self.order is not None and self.order.size == array.size:
+            array = array[self.order]
         padded = np.zeros(-(-array.size // _PADDING) * _PADDING, array.dtype)
         padded[: array.size] = array.reshape(-1)
         return self.constant(padded, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from tvm import relax, te
 
 from autotune_qnn.dialect.constants import constant_value
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
-from autotune_qnn.kernels.elements import ElementCall, element_rule
+from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import Isa, dot_shape
 from autotune_qnn.kernels.lane import Lane
@@ -66,9 +66,12 @@ def _dtype(expression: Any) -> str:
 class _Builder:
     """Builds the lanes of a group's operators one after the other."""
 
-    def __init__(self, group: KernelGroup, storage: Mapping[Any, Storage], isa: Isa) -> None:
+    def __init__(self, group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> None:
         self.inputs = KernelInputs()
         self.isa = isa
+        self.output = output
+        self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
+        self.store: Callable[[Operand], Any] | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -119,9 +122,21 @@ class _Builder:
         operands = tuple(self._operand(argument) for argument in call.args)
         dot = dot_shape(self.isa)
         result = anchor_rule(name)(
-            AnchorCall(name, call, operands, _shape(call), _dtype(call), bias, self.inputs, dot)
+            AnchorCall(
+                name,
+                call,
+                operands,
+                _shape(call),
+                _dtype(call),
+                bias,
+                self.inputs,
+                dot,
+                self.output,
+                self.channelwise,
+            )
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
+        self.store = result.store
         self.detail = [result.detail]
         return result.lanes
 
@@ -151,7 +166,7 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
 
     `storage` says how each input is kept in memory and `output` how the result is to be.
     """
-    builder = _Builder(group, storage, isa)
+    builder = _Builder(group, storage, output, isa)
     steps = list(group.steps)
     if is_anchor(str(steps[0][1].op.name)):
         variable, call = steps.pop(0)
@@ -174,7 +189,8 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
             return lane.stored_byte(builder.inputs, output.dtype, output.offset)
         return lane.stored(builder.inputs, output.offset).astype(output.dtype)
 
-    result = te.compute(shape, element, name="output")
+    store = builder.store
+    result = te.compute(shape, element, name="output") if store is None else store(finished)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
     template = builder.template or ElementwiseTemplate.factory(shape)

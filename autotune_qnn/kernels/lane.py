@@ -98,14 +98,26 @@ class Lane:
         Where the bounds are the dtype's own, the clamp is written as LLVM's pattern of a saturating conversion,
         one instruction for a vector.
         """
-        lowest, highest = bounds(dtype)
-        whole_range = (self.low + offset, self.high + offset) == (lowest, highest)
-        if self.clamped or not self.small or not whole_range:
+        if self.clamped or not self._saturates(dtype, offset):
             return self.stored(inputs, offset).astype(dtype)
+        flip = 128 if dtype == "uint8" else 0
+        moved = self._moved(inputs, offset - flip)
+        narrow = te.max(te.min(moved, int32(127)), int32(-128)).astype("int8")
+        return narrow.astype("uint8") ^ tirx.const(flip, "uint8") if flip else narrow
+
+    def stored_wide(self, inputs: KernelInputs, dtype: str, offset: int) -> Any:
+        """An int32 expression that gives what `stored_byte` stores, once saturated to the dtype."""
+        if self.clamped or not self._saturates(dtype, offset):
+            return self.stored(inputs, offset)
+        return self._moved(inputs, offset)
+
+    def _saturates(self, dtype: str, offset: int) -> bool:
+        """Whether saturation to the dtype does the clamp that is owed."""
+        return self.small and (self.low + offset, self.high + offset) == bounds(dtype)
+
+    def _moved(self, inputs: KernelInputs, offset: int) -> Any:
+        """The rounded value, not clamped, plus zero point and offset."""
         value = self.value
         if expression_dtype(value) == "float32":
             value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
-        flip = 128 if dtype == "uint8" else 0
-        moved = value + inputs.integer(self.zero_point + offset - flip)
-        narrow = te.max(te.min(moved, int32(127)), int32(-128)).astype("int8")
-        return narrow.astype("uint8") ^ tirx.const(flip, "uint8") if flip else narrow
+        return value + inputs.integer(self.zero_point + offset)

@@ -14,7 +14,7 @@ from tvm.s_tir.schedule import Trace
 from tvm.tirx import FloatImm, IntImm
 
 from autotune_qnn.errors import LogStoreError
-from autotune_qnn.kernels.intrinsics import register_all
+from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.logs import TrialRecord
 
 TVM_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError)
@@ -66,7 +66,7 @@ def replay(record: TrialRecord, task_mod: Any) -> Any:
     if record.trace is None:
         raise LogStoreError(f"{where} has no trace")
     _check(record.trace, where)
-    register_all()
+    _register_intrinsics(record.trace[0])
     schedule = new_schedule(task_mod)
     try:
         Trace.apply_json_to_schedule(record.trace, schedule)
@@ -77,6 +77,15 @@ def replay(record: TrialRecord, task_mod: Any) -> Any:
     if _signature(schedule.mod) != _signature(task_mod):
         raise LogStoreError(f"{where} changes the kernel's signature")
     return schedule
+
+
+def _register_intrinsics(instructions: list[Any]) -> None:
+    """Register the tensor intrinsics that the trace names."""
+    for instruction in instructions:
+        if instruction[0] == "Tensorize":
+            for name in instruction[2]:
+                if isinstance(name, str):
+                    ensure(name)
 
 
 def _signature(mod: Any) -> list[tuple[tuple[str, ...], str]]:

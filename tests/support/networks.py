@@ -96,6 +96,8 @@ CONVOLUTIONS = (
     ConvCase(15, 15, 3, 20, 3, 2, 1),
     ConvCase(9, 9, 17, 33, 3, 1, 1),
     ConvCase(14, 14, 32, 32, 3, 1, 1, groups=32),
+    ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64, dtype="int8"),
+    ConvCase(10, 14, 96, 96, 4, 1, 1, groups=96, weight_zero_point=130),
     ConvCase(14, 14, 40, 40, 5, 2, 2, groups=40),
     ConvCase(9, 9, 32, 64, 3, 1, 1, groups=4),
     ConvCase(8, 8, 16, 16, 3, 1, 1, residual=True),

@@ -9,6 +9,7 @@ import numpy as np
 
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
+from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, store_wide
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
@@ -16,6 +17,7 @@ from autotune_qnn.kernels.lane import Lane, bounds
 from autotune_qnn.kernels.operand import Operand
 from autotune_qnn.kernels.templates.conv2d import ConvTemplate
 from autotune_qnn.kernels.templates.depthwise import DepthwiseTemplate
+from autotune_qnn.kernels.templates.depthwise_wide import DepthwiseWideTemplate
 
 _IMAGE_AXES = 3
 
@@ -77,13 +79,16 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         call.attributes.integer("groups"),
     )
     arguments = (weights, call.constant(3), zero_point, call.bias)
+    wide = WideGeometry.of(geometry, call.dot) if geometry.groups == channels > 1 else None
+    if wide is not None and call.channelwise and call.output.dtype in ("int8", "uint8"):
+        return _wide(call, wide, data.tensor, arguments)
     if geometry.groups == channels and channels > 1:
         result = depthwise(call.inputs, geometry, call.dot, data.tensor, *arguments)
         template: Any = DepthwiseTemplate.factory(geometry, call.dot)
         kind = "depthwise"
     else:
-        joined, wide = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
-        arguments = (wide, *arguments[1:])
+        joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
+        arguments = (joined_weights, *arguments[1:])
         result = conv2d(call.inputs, joined, call.dot, lambda *index: data.tensor[index], *arguments)
         template = ConvTemplate.factory(joined, call.dot)
         kind = "conv2d"
@@ -92,6 +97,18 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         return Lane(result.value(index), clamped=True)
 
     return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template)
+
+
+def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> Anchor:
+    result = depthwise_wide(call.inputs, wide, data, *arguments)
+    return Anchor(
+        lambda index: Lane(result(index), clamped=True),
+        "depthwise",
+        convolution_name(wide.conv),
+        wide.conv.macs,
+        DepthwiseWideTemplate.factory(wide, call.dot, call.output.dtype),
+        lambda finished: store_wide(wide, call.inputs, finished, call.output),
+    )
 
 
 @anchor("qnn.dense", takes_bias=True, needs_unsigned=True)

@@ -15,6 +15,7 @@ from autotune_qnn.kernels.elements.registry import engine_name
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.storage import Storage
 from autotune_qnn.kernels.templates.base import TemplateFactory
 
 
@@ -29,6 +30,9 @@ class AnchorCall:
         bias: the int32 vector that the next operator adds, or None. Only rules with `takes_bias` see one.
         inputs: the parameters of the kernel.
         dot: the dot-product step of the target.
+        output: how the kernel's result is stored.
+        channelwise: whether all later operators of the kernel see of an element's place its channel only, and
+            take all that depends on it from `inputs.vector`.
     """
 
     operator: str
@@ -39,6 +43,8 @@ class AnchorCall:
     bias: NDArray[np.integer[Any]] | None
     inputs: KernelInputs
     dot: DotShape
+    output: Storage
+    channelwise: bool
 
     @property
     def attributes(self) -> Attributes:
@@ -75,7 +81,8 @@ class AnchorCall:
 class Anchor:
     """What an anchor computes: lanes by output index, and how to schedule the kernel.
 
-    `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates.
+    `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
+    given, makes the output tensor of the finished lanes.
     """
 
     lanes: LaneFunction
@@ -83,6 +90,7 @@ class Anchor:
     detail: str
     macs: int
     template: TemplateFactory
+    store: Callable[[Operand], Any] | None = None
 
 
 Rule = Callable[[AnchorCall], Anchor]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from autotune_qnn.kernels.elements import binary, clip, conversion, prelu, requantize, table
-from autotune_qnn.kernels.elements.registry import ElementCall, element_rule, is_elementwise
+from autotune_qnn.kernels.elements.registry import (
+    ElementCall,
+    element_rule,
+    is_channelwise,
+    is_elementwise,
+)
 
 __all__ = [
     "ElementCall",
@@ -11,6 +16,7 @@ __all__ = [
     "clip",
     "conversion",
     "element_rule",
+    "is_channelwise",
     "is_elementwise",
     "prelu",
     "requantize",

@@ -87,3 +87,14 @@ def is_elementwise(operator: str) -> bool:
 def element_rule(operator: str) -> Rule:
     """The element rule of an operator."""
     return _RULES[operator]
+
+
+_CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.requantize", "qnn.output_stage"})
+
+
+def is_channelwise(call: Any) -> bool:
+    """Whether an elementwise operator sees of an element's place its channel only, through `inputs.vector`."""
+    name = str(call.op.name)
+    if name == "qnn.requantize":
+        return Attributes(name, call.attrs).integer("tail_block") == 0
+    return name in _CHANNELWISE

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from autotune_qnn.kernels.intrinsics import interleave
 from autotune_qnn.kernels.intrinsics.x86 import register_all, sketch_intrinsics
 
-__all__ = ["register_all", "sketch_intrinsics"]
+__all__ = ["ensure", "register_all", "sketch_intrinsics"]
+
+
+def ensure(name: str) -> None:
+    """Register the intrinsic of that name; names that are not ours are left to TVM.
+
+    Each takes TVM's parser a few tenths of a second, so only what is used gets registered.
+    """
+    if not interleave.register(name):
+        register_all()
