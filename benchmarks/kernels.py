@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import tvm
 
-from autotune_qnn.build.history import History, no_history, scheduled_by
+from autotune_qnn.build.history import no_history, scheduled_by
 from autotune_qnn.cli.common import log_header, parse_target
 from autotune_qnn.engines import relax
 from autotune_qnn.frontends import get_frontend
@@ -27,7 +27,6 @@ from autotune_qnn.frontends.base import ImportOptions
 from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import LogStore
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
-from autotune_qnn.tuning.trust import TraceChecker
 
 
 @dataclass(frozen=True)
