@@ -24,8 +24,6 @@ OPERANDS = (
     "output_scale",
     "output_zero_point",
 )
-CHANNEL_BLOCK = 8
-"""Channels that one step of PyTorch's vectorized loop takes."""
 
 
 def batch_norm(
@@ -40,19 +38,13 @@ def batch_norm(
     output_zero_point: Any,
     *,
     epsilon: float,
-    tail_block: int | None = None,
 ) -> Any:
     """(N, ..., C) normalized along its channels; gamma, beta, mean and variance are float32 (C,), scales float64.
 
-    With sigma = 1/sqrt(variance + epsilon), alpha = sigma·gamma·f4(si/so) and b = (beta − mean·sigma·gamma)/so:
-    channels in whole blocks of `tail_block` are rint(fma(alpha, q − zi, b)) + zo, the others
-    rint(alpha·f4(q − zi) + b) + zo, saturated.
+    rint(fma(alpha, q − zi, b)) + zo, saturated, with sigma = 1/sqrt(variance + epsilon), alpha =
+    sigma·gamma·(si/so) and b = (beta − mean·sigma·gamma)/so (see `folded`).
     """
-    attrs = {
-        "epsilon": float(epsilon),
-        "tail_block": CHANNEL_BLOCK if tail_block is None else tail_block,
-        "engine": "pytorch",
-    }
+    attrs = {"epsilon": float(epsilon), "engine": "pytorch"}
     operands = [
         data,
         gamma,
@@ -78,8 +70,6 @@ def _infer_batch_norm(view: CallView) -> TensorView:
     view.quantization("input_scale", "input_zero_point", data.dtype, ("float64",))
     view.quantization("output_scale", "output_zero_point", data.dtype, ("float64",))
     view.choice("engine", ("pytorch",))
-    if not view.block():
-        raise view.error("attribute tail_block", "must be positive")
     if not view.attributes.number("epsilon") >= 0:
         raise view.error("attribute epsilon", "must not be negative")
     return data
@@ -105,10 +95,6 @@ def batch_norm_reference(attrs: Attributes, data: Array, *parameters: Array) -> 
     factor, addend = folded(
         gamma, beta, mean, variance, attrs.number("epsilon"), scalar(input_scale), scalar(output_scale)
     )
-    block = attrs.integer("tail_block")
-    boundary = data.shape[-1] // block * block
     real = (data.astype(np.int64) - integer(input_zero)).astype(f4)
-    body = fma(real[..., :boundary], factor[:boundary], addend[:boundary])
-    tail = real[..., boundary:] * factor[boundary:] + addend[boundary:]
-    values = to_integer(np.concatenate([body, tail], axis=-1), Rounding.TONEAREST)
+    values = to_integer(fma(real, factor, addend), Rounding.TONEAREST)
     return saturate(values + integer(output_zero), str(data.dtype))

@@ -198,8 +198,8 @@ def pooling(
     height, width = (int(value) for value in rng.integers(3, 13, 2))
     x = random_tensor(rng, (batch, channels, height, width), dtype, random_scale(rng), order)
     chosen = _common(engine, dtype)
-    pool, stride = int(rng.integers(2, 4)), int(rng.integers(1, 3))
-    padding, counts_padding = int(rng.integers(0, 2)), bool(rng.integers(2)) or chosen == "qnnpack"
+    pool, stride = int(rng.integers(2, min(height, width, 6) + 1)), int(rng.integers(1, 4))
+    padding, counts_padding = int(rng.integers(0, pool // 2 + 1)), bool(rng.integers(2)) or chosen == "qnnpack"
 
     def average(data: Any, divisor: int = 0) -> Any:
         return dialect.avg_pool2d(
@@ -307,8 +307,9 @@ def batch_norm(
     zo = random_zero(rng, dtype)
     gamma, beta, mean = (rng.normal(size=shape[1]).astype(np.float32) for _ in range(3))
     variance = rng.uniform(0.1, 2, shape[1]).astype(np.float32)
-    if ties:
-        gamma, beta, mean, variance = (np.full_like(gamma, value) for value in (1, 0, 0, 1))
+    if ties:  # halves of the output's scale on both sides
+        gamma, mean, variance = (np.full_like(gamma, value) for value in (1, 0, 1))
+        beta = (rng.integers(-20, 20, shape[1]) * 0.5 * scales.output).astype(np.float32)
     epsilon = 0.0 if ties else 1e-5
 
     def build(data: Any) -> Any:
