@@ -24,8 +24,8 @@ _FLOAT_LIMIT = float(1 << 40)
 
 
 class Arithmetic(StrEnum):
-    """Whose kernels an imported model follows: one of TFLite's three interpreters, or one of PyTorch's quantized
-    engines.
+    """Whose kernels an imported model follows: one of TFLite's three interpreters, one of PyTorch's quantized engines, or,
+    for exported programs, their own float operators or what Inductor compiles them to.
     """
 
     XNNPACK = "xnnpack"
@@ -35,6 +35,8 @@ class Arithmetic(StrEnum):
     FBGEMM = "fbgemm"
     ONEDNN = "onednn"
     QNNPACK = "qnnpack"
+    EXPORTED = "exported"
+    INDUCTOR = "inductor"
 
 
 class Rounding(StrEnum):

@@ -24,7 +24,11 @@ exit codes:
   130  interrupted (Ctrl-C); everything measured is kept
 """
 
-ARITHMETICS = ("xnnpack", "reference", "builtin", "x86", "fbgemm", "onednn", "qnnpack")
+ARITHMETICS = (
+    *("xnnpack", "reference", "builtin"),
+    *("x86", "fbgemm", "onednn", "qnnpack"),
+    *("exported", "inductor"),
+)
 FRONTENDS = ("tflite", "pytorch", "mxnet")
 
 
@@ -91,7 +95,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--arithmetic",
         choices=ARITHMETICS,
         help="whose rounding to follow to the bit: TFLite's xnnpack (default), reference or builtin kernels; PyTorch's "
-        "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for)",
+        "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for); of exported programs the "
+        "program as it stands (exported, the default) or as Inductor compiles it (inductor)",
     )
     group.add_argument(
         "--target",

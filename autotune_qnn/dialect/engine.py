@@ -38,6 +38,10 @@ class StageEngine(StrEnum):
     ONEDNN_DEPTHWISE = "onednn_depthwise"
     ONEDNN_LINEAR = "onednn_linear"
     QNNPACK = "qnnpack"
+    DECOMPOSED = "decomposed"
+    """Exported programs as they stand: float arithmetic between dequantize and quantize."""
+    INDUCTOR = "inductor"
+    """Exported programs as Inductor compiles them: oneDNN's layers with scales as they are."""
 
 
 MEMORY_ORDERS = ("NHWC", "NCHW")

@@ -40,6 +40,7 @@ def output_stage(
     - onednn_depthwise: rint(((A·S)·sw + b)·I + zo).
     - onednn_linear: as onednn_depthwise with 1/f4(1/sw) in place of sw.
     - qnnpack: rint(f4(accumulator + rint(b·(1/aw)))·((sw·si)·(1/so))) + zo.
+    - decomposed, I = f4(1/so): rint(((A·si)·sw + b)·I) + zo; inductor: rint(((A·si)·sw + b)·I + zo).
 
     A fused relu is a following clip at the zero point.
     """
@@ -69,7 +70,8 @@ class StageFactors:
     """The float32 factors of an engine's formula, () or (C,) by the kernel scale's shape.
 
     fbgemm: `first` is aw, `second` m. onednn: `first` the factor of the accumulator, `second` a further one of the
-    product, or None. qnnpack: `first` is 1/aw, `second` m. `output` is oneDNN's factor I, else 1.
+    product, or None; so for decomposed and inductor. qnnpack: `first` is 1/aw, `second` m. `output` is the factor I of
+    the formulas that have one, else 1.
     """
 
     first: Array
@@ -88,6 +90,8 @@ def stage_factors(
             return StageFactors(si * sw, si * sw / so, one)
         if engine is StageEngine.QNNPACK:
             return StageFactors(one / (si * sw), (sw * si) * (one / so), one)
+        if engine in (StageEngine.DECOMPOSED, StageEngine.INDUCTOR):
+            return StageFactors(np.asarray(si), sw, f4(1.0 / f8(output_scale)))
         data_factor = one / f4(1.0 / f8(input_scale))
         output = one / (one / f4(1.0 / f8(output_scale)))
         if engine is StageEngine.ONEDNN:
@@ -133,4 +137,6 @@ def output_stage_reference(
         return saturate(to_integer(np.asarray(total, f4), Rounding.TONEAREST) + zero, dtype)
     total = total * first
     total = (total if second is None else total * second) + offset
+    if engine is StageEngine.DECOMPOSED:
+        return saturate(to_integer(np.asarray(total * factors.output, f4), Rounding.TONEAREST) + zero, dtype)
     return saturate(to_integer(np.asarray(total * factors.output + f4(zero), f4), Rounding.TONEAREST), dtype)
