@@ -24,8 +24,8 @@ _FLOAT_LIMIT = float(1 << 40)
 
 
 class Arithmetic(StrEnum):
-    """Whose kernels an imported model follows: one of TFLite's three interpreters, one of PyTorch's quantized engines, or,
-    for exported programs, their own float operators or what Inductor compiles them to.
+    """Whose kernels an imported model follows: one of TFLite's three interpreters, one of PyTorch's quantized engines,
+    or, for exported programs, their own float operators or what Inductor compiles them to.
     """
 
     XNNPACK = "xnnpack"

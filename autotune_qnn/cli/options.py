@@ -95,8 +95,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--arithmetic",
         choices=ARITHMETICS,
         help="whose rounding to follow to the bit: TFLite's xnnpack (default), reference or builtin kernels; PyTorch's "
-        "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for); of exported programs the "
-        "program as it stands (exported, the default) or as Inductor compiles it (inductor)",
+        "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for); of exported programs "
+        "as they stand (exported, the default) or as Inductor compiles them (inductor)",
     )
     group.add_argument(
         "--target",
