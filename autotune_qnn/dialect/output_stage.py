@@ -32,14 +32,13 @@ def output_stage(
 ) -> Any:
     """int32 accumulators and a float32 bias (C,) along `axis` to `out_dtype`, saturated; scales are float64.
 
-    kernel_scale is () or (C,): "fbgemm" rounds differently for a scale per tensor and one per channel. With
+    kernel_scale is () or (C,): some engines round differently for a scale per tensor and one per channel. With
     A = f4(accumulator), aw = f4(si)·f4(sw), m = aw/f4(so) and everything in float32:
 
     - fbgemm, per channel: rint((A + b/aw)·m) + zo; per tensor: rint(fma(b, 1/aw, A)·m) + zo.
-    - onednn (dense convolutions), S = 1/f4(1/si), I = 1/(1/f4(1/so)): rint((A·(S·sw) + b)·I + zo).
-    - onednn_depthwise: rint(((A·S)·sw + b)·I + zo).
-    - onednn_linear: as onednn_depthwise with 1/f4(1/sw) in place of sw.
-    - qnnpack: rint(f4(accumulator + rint(b·(1/aw)))·((sw·si)·(1/so))) + zo.
+    - onednn and onednn_depthwise, S = 1/f4(1/si), I = 1/(1/f4(1/so)): rint(((A·S)·f4(sw) + b)·I + zo).
+    - onednn_linear: the same with 1/f4(1/sw) per tensor, 1/(1/f4(sw)) per channel, in place of f4(sw).
+    - qnnpack: rint(f4(accumulator + rint(b·(1/f4(si·sw))))·((f4(sw)·f4(si))·(1/f4(so)))) + zo.
     - decomposed, I = f4(1/so): rint(((A·si)·sw + b)·I) + zo; inductor: rint(((A·si)·sw + b)·I + zo).
 
     A fused relu is a following clip at the zero point.
@@ -69,13 +68,13 @@ register(OperatorSpec("qnn.output_stage", OPERANDS, _infer_output_stage))
 class StageFactors:
     """The float32 factors of an engine's formula, () or (C,) by the kernel scale's shape.
 
-    fbgemm: `first` is aw, `second` m. onednn: `first` the factor of the accumulator, `second` a further one of the
-    product, or None; so for decomposed and inductor. qnnpack: `first` is 1/aw, `second` m. `output` is the factor I of
-    the formulas that have one, else 1.
+    fbgemm: `first` is aw, `second` m. onednn, decomposed and inductor: the accumulator's factor (S or si), that of the
+    weights, and I as `output`, which is 1 elsewhere. qnnpack: `first` is the bias's factor, `second` the
+    accumulator's.
     """
 
     first: Array
-    second: Array | None
+    second: Array
     output: Any
 
 
@@ -89,16 +88,15 @@ def stage_factors(
         if engine is StageEngine.FBGEMM:
             return StageFactors(si * sw, si * sw / so, one)
         if engine is StageEngine.QNNPACK:
-            return StageFactors(one / (si * sw), (sw * si) * (one / so), one)
+            bias_scale = (f8(input_scale) * kernel_scale.astype(f8)).astype(f4)
+            return StageFactors(one / bias_scale, (sw * si) * (one / so), one)
         if engine in (StageEngine.DECOMPOSED, StageEngine.INDUCTOR):
             return StageFactors(np.asarray(si), sw, f4(1.0 / f8(output_scale)))
         data_factor = one / f4(1.0 / f8(input_scale))
         output = one / (one / f4(1.0 / f8(output_scale)))
-        if engine is StageEngine.ONEDNN:
-            return StageFactors(np.asarray(data_factor * sw), None, output)
         if engine is StageEngine.ONEDNN_LINEAR:
-            sw = np.asarray(one / (1.0 / kernel_scale.astype(f8)).astype(f4))
-        return StageFactors(np.asarray(data_factor), sw, output)
+            sw = one / (one / sw if kernel_scale.ndim else (1.0 / kernel_scale.astype(f8)).astype(f4))
+        return StageFactors(np.asarray(data_factor), np.asarray(sw, f4), output)
 
 
 def integer_bias(bias: Array, factor: Array) -> Array:
@@ -121,7 +119,7 @@ def output_stage_reference(
     axis, rank = attrs.integer("axis"), accumulator.ndim
     factors = stage_factors(engine, scalar(input_scale), kernel_scale, scalar(output_scale))
     first = along(factors.first, axis, rank)
-    second = None if factors.second is None else along(factors.second, axis, rank)
+    second = along(factors.second, axis, rank)
     total = accumulator.astype(f4)
     offset = along(bias.astype(f4), axis, rank)
     zero, dtype = integer(output_zero_point), attrs.string("out_dtype")
@@ -133,10 +131,8 @@ def output_stage_reference(
             total = total + offset / first
         else:
             total = fma(offset, f4(1) / first, total)
-        total = total if second is None else total * second
-        return saturate(to_integer(np.asarray(total, f4), Rounding.TONEAREST) + zero, dtype)
-    total = total * first
-    total = (total if second is None else total * second) + offset
+        return saturate(to_integer(np.asarray(total * second, f4), Rounding.TONEAREST) + zero, dtype)
+    total = (total * first) * second + offset
     if engine is StageEngine.DECOMPOSED:
         return saturate(to_integer(np.asarray(total * factors.output, f4), Rounding.TONEAREST) + zero, dtype)
     return saturate(to_integer(np.asarray(total * factors.output + f4(zero), f4), Rounding.TONEAREST), dtype)

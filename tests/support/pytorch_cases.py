@@ -199,7 +199,10 @@ def pooling(
     x = random_tensor(rng, (batch, channels, height, width), dtype, random_scale(rng), order)
     chosen = _common(engine, dtype)
     pool, stride = int(rng.integers(2, min(height, width, 6) + 1)), int(rng.integers(1, 4))
-    padding, counts_padding = int(rng.integers(0, pool // 2 + 1)), bool(rng.integers(2)) or chosen == "qnnpack"
+    padding, counts_padding = (
+        int(rng.integers(0, pool // 2 + 1)),
+        bool(rng.integers(2)) or chosen == "qnnpack",
+    )
 
     def average(data: Any, divisor: int = 0) -> Any:
         return dialect.avg_pool2d(
