@@ -35,6 +35,8 @@ class StageEngine(StrEnum):
 
     FBGEMM = "fbgemm"
     ONEDNN = "onednn"
+    ONEDNN_COMBINED = "onednn_combined"
+    """oneDNN's dense convolutions on CPUs where its kernels take the product of both scales."""
     ONEDNN_DEPTHWISE = "onednn_depthwise"
     ONEDNN_LINEAR = "onednn_linear"
     QNNPACK = "qnnpack"

@@ -37,7 +37,9 @@ def output_stage(
 
     - fbgemm, per channel: rint((A + b/aw)·m) + zo; per tensor: rint(fma(b, 1/aw, A)·m) + zo.
     - onednn and onednn_depthwise, S = 1/f4(1/si), I = 1/(1/f4(1/so)): rint(((A·S)·f4(sw) + b)·I + zo).
-    - onednn_linear: the same with 1/f4(1/sw) per tensor, 1/(1/f4(sw)) per channel, in place of f4(sw).
+    - onednn_combined: the same with (A·(S·f4(sw)) + b) within. Which of both a dense convolution follows depends on
+      the CPU.
+    - onednn_linear: as onednn with 1/f4(1/sw) per tensor, 1/(1/f4(sw)) per channel, in place of f4(sw).
     - qnnpack: rint(f4(accumulator + rint(b·(1/f4(si·sw))))·((f4(sw)·f4(si))·(1/f4(so)))) + zo.
     - decomposed, I = f4(1/so): rint(((A·si)·sw + b)·I) + zo; inductor: rint(((A·si)·sw + b)·I + zo).
 
@@ -69,8 +71,8 @@ class StageFactors:
     """The float32 factors of an engine's formula, () or (C,) by the kernel scale's shape.
 
     fbgemm: `first` is aw, `second` m. onednn, decomposed and inductor: the accumulator's factor (S or si), that of the
-    weights, and I as `output`, which is 1 elsewhere. qnnpack: `first` is the bias's factor, `second` the
-    accumulator's.
+    weights (onednn_combined: their product, and 1), and I as `output`, which is 1 elsewhere. qnnpack: `first` is the
+    bias's factor, `second` the accumulator's.
     """
 
     first: Array
@@ -96,6 +98,8 @@ def stage_factors(
         output = one / (one / f4(1.0 / f8(output_scale)))
         if engine is StageEngine.ONEDNN_LINEAR:
             sw = one / (one / sw if kernel_scale.ndim else (1.0 / kernel_scale.astype(f8)).astype(f4))
+        if engine is StageEngine.ONEDNN_COMBINED:
+            return StageFactors(np.asarray(data_factor * sw), np.ones_like(sw), output)
         return StageFactors(np.asarray(data_factor), np.asarray(sw, f4), output)
 
 

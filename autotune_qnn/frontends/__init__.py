@@ -18,7 +18,10 @@ __all__ = [
 ]
 
 FRONTENDS = ("tflite", "pytorch", "mxnet")
-_AVAILABLE = {"tflite": "autotune_qnn.frontends.tflite.frontend"}
+_AVAILABLE = {
+    "tflite": "autotune_qnn.frontends.tflite.frontend",
+    "pytorch": "autotune_qnn.frontends.pytorch.frontend",
+}
 
 
 def get_frontend(name: str) -> Frontend:

@@ -10,6 +10,7 @@ import pytest
 
 from autotune_qnn.dialect import reference
 from autotune_qnn.frontends import ImportOptions, get_frontend
+from autotune_qnn.frontends.tflite.importer import INTERPRETERS
 from autotune_qnn.quantization import Arithmetic
 from tests.support.tflite_branches import Branches
 from tests.support.tflite_cases import CASES
@@ -18,7 +19,7 @@ from tests.support.tflite_float_cases import FLOAT_CASES, float_operator
 COPIES = 12
 
 
-@pytest.mark.parametrize("arithmetic", list(Arithmetic), ids=lambda value: value.value)
+@pytest.mark.parametrize("arithmetic", INTERPRETERS, ids=lambda value: value.value)
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("case", CASES)
 def test_operator(case: str, dtype: str, arithmetic: Arithmetic, tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_operator(case: str, dtype: str, arithmetic: Arithmetic, tmp_path: Path)
         assert wrong == 0, f"{wrong} of {ours.size} elements of output {index} differ"
 
 
-@pytest.mark.parametrize("arithmetic", list(Arithmetic), ids=lambda value: value.value)
+@pytest.mark.parametrize("arithmetic", INTERPRETERS, ids=lambda value: value.value)
 @pytest.mark.parametrize("name", FLOAT_CASES)
 def test_float_operator(name: str, arithmetic: Arithmetic, tmp_path: Path) -> None:
     """Floats are computed by other libraries: at most one unit apart, and nearly everywhere none."""

@@ -34,7 +34,7 @@ from autotune_qnn.quantization import Arithmetic
 RULE_MODULES = (activations, convolution, elementwise, float_ops, pooling, shape, slicing)
 """The modules whose import registers the rules."""
 MAX_BATCH = 4096
-_INTERPRETERS = (Arithmetic.XNNPACK, Arithmetic.REFERENCE, Arithmetic.BUILTIN)
+INTERPRETERS = (Arithmetic.XNNPACK, Arithmetic.REFERENCE, Arithmetic.BUILTIN)
 _FOLLOWS = "operands that an unsupported operator makes"
 _RELAX_ERRORS = (
     DialectError,
@@ -74,8 +74,8 @@ class _Problems:
 def chosen_arithmetic(options: ImportOptions) -> Arithmetic:
     """Which of TFLite's interpreters the options choose; XNNPACK, as TFLite itself, where they do not say."""
     chosen = options.arithmetic or Arithmetic.XNNPACK
-    if chosen not in _INTERPRETERS:
-        names = ", ".join(arithmetic.value for arithmetic in _INTERPRETERS)
+    if chosen not in INTERPRETERS:
+        names = ", ".join(arithmetic.value for arithmetic in INTERPRETERS)
         raise UsageError(f"TFLite has no arithmetic {chosen.value}; choose one of {names}")
     return chosen
 

@@ -3,8 +3,7 @@ autotune_qnn.frontends.tflite.reference_process`.
 
 The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in
 the caller's process. Requests come on standard input and answers go to what was standard output when the
-process began; each is a frame, that is 8 bytes of little-endian length and one `.npz` file. Anything native
-code prints goes to standard error.
+process began, as frames (see `frontends.frames`). Anything native code prints goes to standard error.
 
 Imports only the standard library, NumPy and ai_edge_litert.
 """
@@ -12,7 +11,6 @@ Imports only the standard library, NumPy and ai_edge_litert.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import signal
@@ -25,33 +23,9 @@ from typing import IO, Any
 import numpy as np
 
 from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.frames import read_frame, write_frame
 
-MAX_FRAME_BYTES = 2**32
 Shapes = list[list[int]]
-
-
-def write_frame(stream: IO[bytes], arrays: dict[str, Any]) -> None:
-    """Sends named arrays (or scalars and strings, as 0-d arrays) as one frame."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    payload = buffer.getvalue()
-    stream.write(len(payload).to_bytes(8, "little") + payload)
-    stream.flush()
-
-
-def read_frame(stream: IO[bytes]) -> dict[str, Array] | None:
-    """The next frame's arrays, or None at the end of the stream (also in the middle of a frame)."""
-    header = stream.read(8)
-    if len(header) < 8:
-        return None
-    length = int.from_bytes(header, "little")
-    if length > MAX_FRAME_BYTES:
-        return None
-    payload = stream.read(length)
-    if len(payload) < length:
-        return None
-    with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def with_every_tensor(content: bytes) -> tuple[bytes, list[int]]:

@@ -1,0 +1,190 @@
+"""quantized::conv1d, conv2d, conv_transpose1d, conv_transpose2d and linear, with and without relu: exact accumulators
+and the output stage of the engine.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from tvm import relax
+
+from autotune_qnn import dialect
+from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
+from autotune_qnn.frontends.pytorch.engines import convolution_stage, linear_stage
+from autotune_qnn.frontends.pytorch.graph import Node, PackedWeights, TensorMeta
+from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
+from autotune_qnn.quantization import Arithmetic
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@rule(
+    "quantized::conv1d",
+    "quantized::conv1d_relu",
+    "quantized::conv2d",
+    "quantized::conv2d_relu",
+    "quantized::conv_transpose1d",
+    "quantized::conv_transpose2d",
+)
+def convert_convolution(conversion: Conversion, node: Node) -> list[Value]:
+    """Channels-last data; one-dimensional data are images of one row."""
+    weights = _weights(node, "packed_weight")
+    operand, result = node.ref("qx"), conversion.result(node)
+    data = conversion.meta(operand)
+    rank = 3 if "1d" in node.name else 4
+    if data.rank != rank:
+        raise UnsupportedUseError(f"{data.rank}-dimensional data")
+    _check_data(data, node)
+    image = (data.shape[0], *(1,) * (4 - rank), *data.shape[2:], data.shape[1])
+    expr = conversion.last(operand)
+    if rank == 3:
+        expr = conversion.emit(relax.op.reshape(expr, image))
+    depth = weights.weight.shape[0] if weights.transposed else weights.weight.shape[1] * weights.groups
+    if depth != data.shape[1]:
+        raise ModelError(
+            f"operator {node.index} ({node.name}) is for {depth} channels, its data have {data.shape[1]}"
+        )
+    accumulator = conversion.emit(_accumulate(conversion, node, expr, data, weights))
+    stage = convolution_stage(conversion.engine, weights, conversion.graph.cpu)
+    value = _finish(conversion, node, accumulator, weights, stage, result)
+    if rank == 3:
+        value = relax.op.reshape(
+            conversion.emit(value), (result.shape[0], *result.shape[2:], result.shape[1])
+        )
+    return [Value(value, channels_last(rank))]
+
+
+@rule("quantized::linear", "quantized::linear_relu")
+def convert_linear(conversion: Conversion, node: Node) -> list[Value]:
+    """Data of two dimensions or more, features last."""
+    weights = _weights(node, "W_prepack")
+    operand, result = node.ref("X"), conversion.result(node)
+    data = conversion.meta(operand)
+    _check_data(data, node)
+    if data.rank < 2 or data.shape[-1] != weights.weight.shape[1]:
+        raise ModelError(
+            f"operator {node.index} ({node.name}) is for {weights.weight.shape[1]} features, "
+            f"its data are {list(data.shape)}"
+        )
+    accumulator = dialect.dense(
+        conversion.plain(operand),
+        dialect.constant(weights.weight),
+        *_quantization(conversion, data, weights),
+        units=weights.channels,
+    )
+    stage = linear_stage(conversion.engine)
+    value = _finish(conversion, node, conversion.emit(accumulator), weights, stage, result)
+    return [Value(value, in_order(data.rank))]
+
+
+def _weights(node: Node, name: str) -> PackedWeights:
+    weights = node.get(name)
+    if not isinstance(weights, PackedWeights):
+        raise UnsupportedUseError("weights that are not packed for a layer of one or two dimensions")
+    return weights
+
+
+def _check_data(data: TensorMeta, node: Node) -> None:
+    if not data.quantized:
+        raise ModelError(f"operator {node.index} ({node.name}) has {data.dtype} data that are not quantized")
+    if data.dtype != "uint8":
+        raise UnsupportedUseError(f"{data.dtype} data")
+
+
+def _accumulate(
+    conversion: Conversion, node: Node, expr: Expr, data: TensorMeta, weights: PackedWeights
+) -> Expr:
+    """The int32 sums of NHWC data."""
+    pads = weights.padding * 2
+    kernel = ohwi(weights)
+    operands = (expr, dialect.constant(kernel), *_quantization(conversion, data, weights))
+    window = (int(kernel.shape[1]), int(kernel.shape[2]))
+    if not weights.transposed:
+        return dialect.conv2d(
+            *operands,
+            kernel_size=window,
+            channels=weights.channels,
+            strides=weights.stride,
+            padding=pads,
+            dilation=weights.dilation,
+            groups=weights.groups,
+        )
+    _warn_of_onednn(conversion, node, weights)
+    return dialect.conv2d_transpose(
+        *operands,
+        kernel_size=window,
+        channels=weights.channels,
+        strides=weights.stride,
+        padding=pads,
+        output_padding=weights.output_padding,
+        dilation=weights.dilation,
+        groups=weights.groups,
+    )
+
+
+def _warn_of_onednn(conversion: Conversion, node: Node, weights: PackedWeights) -> None:
+    stage = convolution_stage(conversion.engine, weights, conversion.graph.cpu)
+    if stage.startswith("onednn") and weights.weight.shape[0] != weights.channels:
+        _LOGGER.warning(
+            "%s (operator %d): PyTorch's engine %s returns wrong numbers for transposed convolutions whose input and "
+            "output channels differ; the imported network computes the right ones, so outputs will differ "
+            "(--arithmetic fbgemm agrees)",
+            node.name,
+            node.index,
+            Arithmetic(conversion.engine).value,
+        )
+
+
+def ohwi(weights: PackedWeights) -> Array:
+    """A convolution's weights as [O, H, W, I/groups]."""
+    if not weights.transposed:
+        return np.ascontiguousarray(weights.weight.transpose(0, 2, 3, 1))
+    inputs, outputs, height, width = weights.weight.shape
+    groups = weights.groups
+    parts = weights.weight.reshape(groups, inputs // groups, outputs, height, width)
+    return np.ascontiguousarray(
+        parts.transpose(0, 2, 3, 4, 1).reshape(groups * outputs, height, width, inputs // groups)
+    )
+
+
+def _quantization(conversion: Conversion, data: TensorMeta, weights: PackedWeights) -> list[Expr]:
+    """Zero points and scales of data and weights in the dialect's order."""
+    scale, zero_point = conversion.per_tensor(data)
+    points = weights.zero_point
+    if points.ndim and np.all(points == points[0]):
+        points = points[0]
+    return [
+        zero(zero_point),
+        dialect.constant(points, "int32"),
+        real(scale),
+        dialect.constant(weights.scale, "float64"),
+    ]
+
+
+def _finish(
+    conversion: Conversion,
+    node: Node,
+    accumulator: Expr,
+    weights: PackedWeights,
+    stage: str,
+    result: TensorMeta,
+) -> Expr:
+    """Bias, scales, rounding and relu."""
+    data = conversion.meta(node.ref("X" if "X" in node.arguments else "qx"))
+    scale, _ = conversion.per_tensor(data)
+    bias = weights.bias
+    if bias is None:
+        bias = np.zeros(weights.channels, np.float32)
+    value = dialect.output_stage(
+        accumulator,
+        dialect.constant(bias, "float32"),
+        real(scale),
+        dialect.constant(weights.scale, "float64"),
+        *conversion.parameters(result),
+        engine=stage,
+        out_dtype=result.dtype,
+    )
+    return conversion.relu(value, result) if node.name.endswith("_relu") else value

@@ -1,0 +1,106 @@
+"""Files of PyTorch networks: what kind they are, and loading them.
+
+A TorchScript file brings its own code, which runs when it is loaded and called. Everything else that PyTorch saves is
+a pickle: of that only tensors are ever read here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+import zipfile
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autotune_qnn.errors import ModelError
+from autotune_qnn.frontends.pytorch.capture import Module
+from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quietly
+
+_LOGGER = logging.getLogger(__name__)
+_LOAD_ERRORS = (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError)
+
+
+class FileKind(Enum):
+    """What a file of PyTorch holds."""
+
+    TORCHSCRIPT = auto()
+    EXPORTED = auto()
+    PICKLE = auto()
+
+
+def file_kind(path: Path) -> FileKind:
+    """What the file at `path` holds, told by its members. ModelError where it cannot be read."""
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
+    if not zipfile.is_zipfile(path):
+        return FileKind.PICKLE
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.split("/", 1)[-1] for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ModelError(f"{path} is damaged: {error}") from error
+    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+        return FileKind.TORCHSCRIPT
+    exported = ("serialized_exported_program.json", "archive_format")
+    if any(name in exported or name.startswith("models/") for name in names):
+        return FileKind.EXPORTED
+    return FileKind.PICKLE
+
+
+def load_torchscript(path: Path) -> Module:
+    """The network in a TorchScript file, packed for the engine that is set. Says on the log that code will run.
+
+    ModelError where the file holds something else, or is damaged.
+    """
+    if file_kind(path) is not FileKind.TORCHSCRIPT:
+        raise _other_content(path)
+    _LOGGER.warning("%s brings its own code, which runs now: load only files that you trust", path)
+    try:
+        with quietly():
+            return torch.jit.load(str(path), map_location="cpu").eval()
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"{path} cannot be loaded as TorchScript: {first_line(error)}") from error
+
+
+def load_state_dict(path: Path) -> dict[str, Any]:
+    """The tensors of a saved state dict; no code in it runs. ModelError where it holds anything else."""
+    try:
+        with quietly():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (*_LOAD_ERRORS, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path} cannot be read as a state dict: {first_line(error)}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ModelError(f"{path} holds a {type(content).__name__}, not a state dict")
+    return {str(name): value for name, value in content.items()}
+
+
+def _other_content(path: Path) -> ModelError:
+    """Why a file that is no TorchScript cannot be imported."""
+    if file_kind(path) is FileKind.EXPORTED:
+        return ModelError(f"{path} is an exported program, not TorchScript")
+    try:
+        entries = len(load_state_dict(path))
+    except ModelError:
+        return ModelError(
+            f"{path} holds neither TorchScript nor an exported program; save the network with torch.jit.save "
+            "(of a whole pickled module nothing is loaded: it could run any code)"
+        )
+    return ModelError(
+        f"{path} holds a state dict of {entries} entries, that is numbers without a network; "
+        "load it into its network and save that with torch.jit.trace and torch.jit.save"
+    )
+
+
+def file_hash(path: Path) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,131 @@
+"""The PyTorch frontend: a TorchScript file or a module in, Relax module and reference runner out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from autotune_qnn.errors import ModelError, UsageError
+from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceRunner, TensorInfo
+from autotune_qnn.frontends.pytorch.capture import Module, Observer, capture, required_inputs
+from autotune_qnn.frontends.pytorch.engines import checked_engine, engine_made_for
+from autotune_qnn.frontends.pytorch.files import file_hash, load_torchscript
+from autotune_qnn.frontends.pytorch.graph import Graph
+from autotune_qnn.frontends.pytorch.importer import import_graph, parameter_names
+from autotune_qnn.frontends.pytorch.reference import PytorchReference
+from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quantized_engine, quietly
+from autotune_qnn.quantization import Arithmetic
+
+MAX_BATCH = 4096
+
+
+class PytorchFrontend:
+    """Quantized TorchScript networks with the arithmetic of one of PyTorch's engines."""
+
+    name = "pytorch"
+
+    def load(self, path: Path, options: ImportOptions) -> ImportedModel:
+        """Imports a TorchScript file. Its input is float32 of `options.input_shape` (NCHW)."""
+        path = Path(path)
+        graph = read_graph(path, options)
+        try:
+            module = import_graph(graph)
+        except ModelError as error:
+            raise type(error)(f"{path}: {error}") from error
+        inputs = _describe(graph, graph.inputs, parameter_names(graph))
+        return ImportedModel(
+            name=graph.name,
+            frontend=self.name,
+            source=path,
+            sha256=file_hash(path),
+            mod=module,
+            inputs=inputs,
+            outputs=_describe(
+                graph, graph.outputs, tuple(f"output_{place}" for place in range(len(graph.outputs)))
+            ),
+            arithmetic=graph.engine,
+            operators=graph.counts(),
+            batch=inputs[0].shape[0] if inputs[0].shape else 1,
+        )
+
+    def reference(self, model: ImportedModel, threads: int) -> ReferenceRunner:
+        """PyTorch with the engine of the model's arithmetic, in a process of its own."""
+        return PytorchReference(model.source, model.inputs, model.outputs, model.arithmetic, threads=threads)
+
+
+def read_graph(path: Path, options: ImportOptions, observer: Observer | None = None) -> Graph:
+    """What the network in a TorchScript file does on an input of the options' shape."""
+    shape = input_shape(options)
+    engine = None if options.arithmetic is None else checked_engine(options.arithmetic)
+    graph = _captured(path, engine or Arithmetic.X86, shape, observer)
+    made_for = engine or engine_made_for(graph)
+    if made_for is graph.engine:
+        return graph
+    return _captured(path, made_for, shape, observer)
+
+
+def _captured(path: Path, engine: Arithmetic, shape: tuple[int, ...], observer: Observer | None) -> Graph:
+    with quantized_engine(engine):
+        module = load_torchscript(path)
+        count = required_inputs(module)
+        if count != 1:
+            raise ModelError(f"{path} takes {count} inputs; only networks of one input can be imported")
+        try:
+            example = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+            return capture(module, [example], engine, name=path.stem, observer=observer)
+        except ModelError as error:
+            raise type(error)(f"{path}: {error}") from error
+
+
+def input_shape(options: ImportOptions) -> tuple[int, ...]:
+    """The shape of the network's one input, with the batch that the options ask for. TorchScript does not record it."""
+    shape = options.input_shape
+    if shape is None:
+        raise UsageError(
+            "a TorchScript file does not say what its input looks like: --input-shape, as 1,3,224,224"
+        )
+    if not shape or any(extent < 1 for extent in shape):
+        raise UsageError(f"an input shape needs positive extents, not {','.join(map(str, shape))}")
+    if not 1 <= options.batch <= MAX_BATCH:
+        raise UsageError(f"batch {options.batch} is not between 1 and {MAX_BATCH}")
+    if options.batch in (1, shape[0]):
+        return shape
+    if shape[0] != 1:
+        raise UsageError(f"--batch {options.batch} contradicts the {shape[0]} of the input shape")
+    return (options.batch, *shape[1:])
+
+
+def _describe(graph: Graph, indices: tuple[int, ...], names: tuple[str, ...]) -> tuple[TensorInfo, ...]:
+    metas = (graph.metas[index] for index in indices)
+    return tuple(
+        TensorInfo(name, meta.shape, meta.dtype, meta.scale, meta.zero_point)
+        for name, meta in zip(names, metas, strict=True)
+    )
+
+
+def save_module(module: Module, shape: tuple[int, ...], path: Path) -> None:
+    """Writes a quantized module (eager or FX) as TorchScript, traced for a float32 input of `shape`.
+
+    ModelError where PyTorch cannot trace or write it.
+    """
+    try:
+        with quietly(), torch.no_grad():
+            traced = torch.jit.trace(module.eval(), torch.zeros(shape), check_trace=False)
+            torch.jit.save(traced, str(path))
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise ModelError(f"the module cannot be traced: {first_line(error)}") from error
+
+
+def import_module(module: Module, path: Path, options: ImportOptions) -> ImportedModel:
+    """Imports a module given in Python, which is traced into the file `path` on the way.
+
+    Weights are packed for an engine when a module is converted or loaded; the file is what is imported and what the
+    reference runs.
+    """
+    save_module(module, input_shape(options), path)
+    return FRONTEND.load(path, options)
+
+
+FRONTEND = PytorchFrontend()
