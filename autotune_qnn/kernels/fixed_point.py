@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tvm import te, tirx
 
 from autotune_qnn.kernels.lane import expression_dtype, int32
+
+
+def once(value: Any, use: Callable[[Any], Any]) -> Any:
+    """The expression that `use` makes of a value, in which the value is computed once however often it is used.
+
+    Without it, operators in a chain that read their operand twice would double the code with every link.
+    """
+    if isinstance(value, tirx.Var | tirx.IntImm | tirx.FloatImm):
+        return use(value)
+    variable = tirx.Var("once", expression_dtype(value))
+    return tirx.Let(variable, value, use(variable))
 
 
 def doubling_high_multiply(value: Any, multiplier: Any) -> Any:
@@ -27,7 +39,7 @@ def shift_half_away(value: Any, shift: Any, half: Any, sign: Any) -> Any:
 
     `half` is 2^(shift-1), and `sign` is -1 where shift > 0; both are 0 where shift is 0.
     """
-    return (value + half + ((value >> int32(31)) & sign)) >> shift
+    return once(value, lambda known: (known + half + ((known >> int32(31)) & sign)) >> shift)
 
 
 def shift_half_up(value: Any, shift: Any, half: Any) -> Any:

@@ -94,7 +94,7 @@ class Anchor:
 
 
 Rule = Callable[[AnchorCall], Anchor]
-_RULES: dict[str, Rule] = {}
+_RULES: dict[str, dict[str, Rule]] = {}
 _BIASED: set[str] = set()
 _UNSIGNED: set[str] = set()
 
@@ -106,19 +106,13 @@ def anchor(
     needs_unsigned: bool = False,
     engines: tuple[str, ...] = ("",),
 ) -> Callable[[Rule], Rule]:
-    """Register a function as the anchor rule of an operator.
+    """Register a function as the anchor rule of an operator for the formulas of `engines`.
 
-    `takes_bias`: the rule folds a following bias. `needs_unsigned`: it reads its data as uint8 only. `engines`:
-    values of the attribute engine whose formulas it knows.
+    `takes_bias`: the rule folds a following bias. `needs_unsigned`: it reads its data as uint8 only.
     """
 
     def register(rule: Rule) -> Rule:
-        def checked(call: AnchorCall) -> Anchor:
-            if engine_name(call.call) not in engines:
-                raise call.unsupported(f"engine {engine_name(call.call)!r}")
-            return rule(call)
-
-        _RULES[operator] = checked
+        _RULES.setdefault(operator, {}).update(dict.fromkeys(engines, rule))
         if takes_bias:
             _BIASED.add(operator)
         if needs_unsigned:
@@ -144,5 +138,13 @@ def needs_unsigned(operator: str) -> bool:
 
 
 def anchor_rule(operator: str) -> Rule:
-    """The anchor rule of an operator."""
-    return _RULES[operator]
+    """The anchor rule of an operator, which refuses calls with an engine whose formulas no rule knows."""
+
+    def rule(call: AnchorCall) -> Anchor:
+        engine = engine_name(call.call)
+        chosen = _RULES[operator].get(engine)
+        if chosen is None:
+            raise call.unsupported(f"engine {engine!r}")
+        return chosen(call)
+
+    return rule

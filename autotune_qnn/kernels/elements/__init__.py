@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from autotune_qnn.kernels.elements import binary, clip, conversion, prelu, requantize, table
+from autotune_qnn.kernels.elements import (
+    binary,
+    clip,
+    conversion,
+    output_stage,
+    prelu,
+    pytorch,
+    requantize,
+    table,
+)
 from autotune_qnn.kernels.elements.registry import (
     ElementCall,
     element_rule,
@@ -18,7 +27,9 @@ __all__ = [
     "element_rule",
     "is_channelwise",
     "is_elementwise",
+    "output_stage",
     "prelu",
+    "pytorch",
     "requantize",
     "table",
 ]

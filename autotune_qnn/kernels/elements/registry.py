@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tvm import tirx
+
 from autotune_qnn.dialect.attributes import Attributes
+from autotune_qnn.dialect.engine import memory_axes
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.inputs import KernelInputs
+from autotune_qnn.kernels.lane import int32
 from autotune_qnn.kernels.operand import LaneFunction, Operand
+
+
+@dataclass(frozen=True)
+class Places:
+    """Elements counted in the order of the framework's memory: those before `boundary` lie in whole blocks.
+
+    Attributes:
+        shape: of the tensor.
+        axes: its axes in the order of memory.
+        boundary, count: elements in whole blocks, and all elements.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    boundary: int
+    count: int
+
+    def choose(self, index: Any, body: Callable[[], Any], tail: Callable[[], Any]) -> Any:
+        """The expression of an element in a whole block or of one behind them."""
+        if self.boundary == self.count:
+            return body()
+        if self.boundary == 0:
+            return tail()
+        flat: Any = 0
+        for axis in self.axes:
+            flat = flat * self.shape[axis] + index[axis]
+        return tirx.Select(flat < int32(self.boundary), body(), tail())
 
 
 @dataclass(frozen=True)
@@ -39,6 +71,10 @@ class ElementCall:
         """An integer attribute."""
         return Attributes(self.operator, self.call.attrs).integer(name)
 
+    def real(self, name: str) -> float:
+        """A float attribute."""
+        return Attributes(self.operator, self.call.attrs).number(name)
+
     def unsupported(self, what: str) -> BuildError:
         """The error for an operator that this rule cannot lower."""
         return BuildError(f"{self.operator}: no kernel for {what}")
@@ -50,9 +86,15 @@ class ElementCall:
             flat = flat * extent + place
         return flat
 
+    def places(self) -> Places:
+        """Which elements lie in whole blocks, by the attributes tail_block and memory_order."""
+        count, block = math.prod(self.shape), self.number("tail_block")
+        boundary = count // block * block if block else count
+        return Places(self.shape, memory_axes(len(self.shape), self.text("memory_order")), boundary, count)
+
 
 Rule = Callable[[ElementCall], LaneFunction]
-_RULES: dict[str, Rule] = {}
+_RULES: dict[str, dict[str, Rule]] = {}
 
 
 def engine_name(call: Any) -> str:
@@ -64,16 +106,11 @@ def engine_name(call: Any) -> str:
 
 
 def element(*operators: str, engines: tuple[str, ...] = ("",)) -> Callable[[Rule], Rule]:
-    """Register a function as the element rule of these operators; it knows the formulas of `engines`."""
+    """Register a function as the element rule of these operators for the formulas of `engines`."""
 
     def register(rule: Rule) -> Rule:
-        def checked(call: ElementCall) -> LaneFunction:
-            if engine_name(call.call) not in engines:
-                raise call.unsupported(f"engine {engine_name(call.call)!r}")
-            return rule(call)
-
         for operator in operators:
-            _RULES[operator] = checked
+            _RULES.setdefault(operator, {}).update(dict.fromkeys(engines, rule))
         return rule
 
     return register
@@ -85,8 +122,16 @@ def is_elementwise(operator: str) -> bool:
 
 
 def element_rule(operator: str) -> Rule:
-    """The element rule of an operator."""
-    return _RULES[operator]
+    """The element rule of an operator, which refuses calls with an engine whose formulas no rule knows."""
+
+    def rule(call: ElementCall) -> LaneFunction:
+        engine = engine_name(call.call)
+        chosen = _RULES[operator].get(engine)
+        if chosen is None:
+            raise call.unsupported(f"engine {engine!r}")
+        return chosen(call)
+
+    return rule
 
 
 _CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.requantize", "qnn.output_stage"})
