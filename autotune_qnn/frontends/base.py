@@ -52,7 +52,7 @@ class ImportedModel:
     `mod` has the function "main": its parameters are the model's inputs, in the model's order and by their
     names; it returns one tensor, or a tuple where the model has several outputs. `source` is the file that
     was read (for an archive: the extracted member), `sha256` its hash. `operators` counts the source
-    framework's operators by name.
+    framework's operators by name; `remarks` are lines for the report on how it was imported.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ImportedModel:
     arithmetic: Arithmetic
     operators: tuple[tuple[str, int], ...]
     batch: int
+    remarks: tuple[str, ...] = ()
 
 
 class ReferenceRunner(Protocol):

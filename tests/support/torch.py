@@ -13,3 +13,7 @@ needs_torchvision = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("torchvision") is None,
     reason="torchvision is not installed: scripts/setup pytorch",
 )
+needs_torchao = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None or importlib.util.find_spec("torchao") is None,
+    reason="torchao is not installed: scripts/setup pytorch",
+)

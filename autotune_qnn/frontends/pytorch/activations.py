@@ -34,10 +34,15 @@ def _float_hardsigmoid(x: Expr) -> Expr:
     return relax.op.divide(relax.op.clip(relax.op.add(x, three), 0.0, 6.0), six)
 
 
+def _float_hardswish(x: Expr) -> Expr:
+    three, six = (relax.const(value, "float32") for value in (3.0, 6.0))
+    return relax.op.divide(relax.op.multiply(x, relax.op.clip(relax.op.add(x, three), 0.0, 6.0)), six)
+
+
 _FLOATS: dict[str, Callable[[Expr], Expr]] = {
     "aten::sigmoid": relax.op.sigmoid,
     "aten::tanh": relax.op.tanh,
-    "aten::hardswish": lambda x: relax.op.multiply(x, _float_hardsigmoid(x)),
+    "aten::hardswish": _float_hardswish,
     "aten::hardsigmoid": _float_hardsigmoid,
     "aten::silu": relax.op.nn.silu,
 }

@@ -1,4 +1,4 @@
-"""The PyTorch frontend: a TorchScript file or a module in, Relax module and reference runner out."""
+"""The PyTorch frontend: a TorchScript file, exported program or module in, Relax module and reference runner out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from autotune_qnn.errors import ModelError, UsageError
 from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceRunner, TensorInfo
 from autotune_qnn.frontends.pytorch.capture import Module, Observer, capture, required_inputs
 from autotune_qnn.frontends.pytorch.engines import checked_engine, engine_made_for
-from autotune_qnn.frontends.pytorch.files import file_hash, load_torchscript
+from autotune_qnn.frontends.pytorch.exported.reading import Reading, read_program
+from autotune_qnn.frontends.pytorch.files import FileKind, file_hash, file_kind, load_torchscript
 from autotune_qnn.frontends.pytorch.graph import Graph
 from autotune_qnn.frontends.pytorch.importer import import_graph, parameter_names
 from autotune_qnn.frontends.pytorch.reference import PytorchReference
@@ -22,14 +23,21 @@ MAX_BATCH = 4096
 
 
 class PytorchFrontend:
-    """Quantized TorchScript networks with the arithmetic of one of PyTorch's engines."""
+    """Quantized TorchScript networks with the arithmetic of one of PyTorch's engines, and quantized exported programs
+    with their own or Inductor's.
+    """
 
     name = "pytorch"
 
     def load(self, path: Path, options: ImportOptions) -> ImportedModel:
-        """Imports a TorchScript file. Its input is float32 of `options.input_shape` (NCHW)."""
+        """Imports an exported program, or a TorchScript file, whose input is float32 of `options.input_shape`, NCHW."""
         path = Path(path)
-        graph = read_graph(path, options)
+        if file_kind(path) is FileKind.EXPORTED:
+            reading = read_program(path, options)
+        else:
+            captured = read_graph(path, options)
+            reading = Reading(captured, captured.counts(), ())
+        graph = reading.graph
         try:
             module = import_graph(graph)
         except ModelError as error:
@@ -46,8 +54,9 @@ class PytorchFrontend:
                 graph, graph.outputs, tuple(f"output_{place}" for place in range(len(graph.outputs)))
             ),
             arithmetic=graph.engine,
-            operators=graph.counts(),
+            operators=reading.operators,
             batch=inputs[0].shape[0] if inputs[0].shape else 1,
+            remarks=reading.remarks,
         )
 
     def reference(self, model: ImportedModel, threads: int) -> ReferenceRunner:

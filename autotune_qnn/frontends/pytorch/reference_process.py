@@ -13,14 +13,18 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import torch
 
+from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.frames import read_frame, write_frame
+from autotune_qnn.frontends.pytorch.exported.program import executable
 from autotune_qnn.frontends.pytorch.torch_runtime import take_announcement
+from autotune_qnn.quantization import Arithmetic
 
 
 class _Model:
@@ -28,8 +32,12 @@ class _Model:
 
     def __init__(self, path: str, engine: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        torch.backends.quantized.engine = engine
-        self._network: Any = torch.jit.load(path, map_location="cpu").eval()
+        self._network: Any
+        if engine in torch.backends.quantized.supported_engines:
+            torch.backends.quantized.engine = engine
+            self._network = torch.jit.load(path, map_location="cpu").eval()
+        else:
+            self._network = executable(Path(path), compiled=engine == Arithmetic.INDUCTOR)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs; of quantized ones the stored integers."""
@@ -78,7 +86,7 @@ def serve(arguments: argparse.Namespace, requests: IO[bytes], answers: IO[bytes]
     """Loads the network, says so, and answers requests until the stream ends."""
     try:
         model = _Model(arguments.model, arguments.engine, arguments.threads)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ModelError) as error:
         write_frame(answers, {"error": f"PyTorch refused the network: {error}"})
         return
     write_frame(answers, {"ready": True})
