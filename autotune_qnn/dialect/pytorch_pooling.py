@@ -23,7 +23,7 @@ from autotune_qnn.dialect.engine import Engine, engine_of
 from autotune_qnn.dialect.numeric import Array, f4
 from autotune_qnn.quantization import Rounding, saturate, to_integer
 
-_ROWS = 4
+ROWS = 4
 _STEP = 16
 
 
@@ -104,7 +104,7 @@ def summed_in_rows(channels: int, block: int) -> int:
 
     `block` is four vectors; with fewer channels than one vector it goes by four channels.
     """
-    return channels // _ROWS * _ROWS if channels < block // _ROWS else channels // block * block
+    return channels // ROWS * ROWS if channels < block // ROWS else channels // block * block
 
 
 def cascade_steps(count: int) -> int:
@@ -134,10 +134,10 @@ def cascade(values: Array) -> Array:
 
 def interleaved(values: Array) -> Array:
     """The same of single channels: four interleaved sums, added up."""
-    count = values.shape[1] // _ROWS * _ROWS
+    count = values.shape[1] // ROWS * ROWS
     if not values.size:
         return np.asarray(values[:, 0])
-    parts = [cascade(values[:, start:count:_ROWS]) for start in range(_ROWS)] if count else []
+    parts = [cascade(values[:, start:count:ROWS]) for start in range(ROWS)] if count else []
     total = parts[0] if parts else np.zeros_like(values[:, 0])
     for rest in range(count, values.shape[1]):
         total = total + values[:, rest]

@@ -13,13 +13,13 @@ from tvm import te, tirx
 from autotune_qnn.dialect.pooling import mean_multiplier
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.elements.requantize import FixedPoint
-from autotune_qnn.kernels.fixed_point import unfused
+from autotune_qnn.kernels.fixed_point import once, unfused
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction
 from autotune_qnn.kernels.templates.reduction import ReductionTemplate
 
 # Sums of this many 8-bit values stay within int32.
-_MOST_SUMMED = 1 << 23
+MOST_SUMMED = 1 << 23
 # A quotient below 256 of a divisor n is exact as a product with a rounded-up reciprocal of s bits where
 # 2^s > 256·n².
 _NARROW_BITS, _NARROW_COUNT = 22, 127
@@ -35,7 +35,7 @@ def _axis_counts(
     return ((places >= 0) & (places < image)).sum(1)
 
 
-class _Windows:
+class Windows:
     """The windows of a pooling: their sums as TensorIR, and how many elements each averages."""
 
     def __init__(self, call: AnchorCall) -> None:
@@ -106,13 +106,15 @@ def _divided_away(call: AnchorCall, counts: NDArray[np.int64]) -> Any:
     def divided(value: Any, index: Sequence[Any]) -> Any:
         if call.dtype == "uint8":
             return quotient(value, index)
-        result = quotient(tirx.abs(value), index)
-        return tirx.Select(value < int32(0), int32(0) - result, result)
+        return once(value, lambda known: once(quotient(tirx.abs(known), index), lambda q: signed(known, q)))
+
+    def signed(value: Any, magnitude: Any) -> Any:
+        return tirx.Select(value < int32(0), int32(0) - magnitude, magnitude)
 
     return divided
 
 
-def _corrections(call: AnchorCall, windows: _Windows) -> Any:
+def _corrections(call: AnchorCall, windows: Windows) -> Any:
     """A function (sum of stored values, index) → sum of the window's values, counted padding included."""
     padding = windows.counts - windows.inside
     values = padding * int(call.scalar(2)) - windows.inside * call.activation().offset
@@ -131,8 +133,8 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
     if call.scalar(1) != call.scalar(3) or call.scalar(2) != call.scalar(4):
         raise call.unsupported("input and output of different scales")
     data = call.activation()
-    windows = _Windows(call)
-    if int(windows.counts.max()) > _MOST_SUMMED:
+    windows = Windows(call)
+    if int(windows.counts.max()) > MOST_SUMMED:
         raise call.unsupported(f"a window of {windows.counts.max()} elements")
     sums = windows.sums(data.tensor)
     correction = _corrections(call, windows)
@@ -145,7 +147,7 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
     return Anchor(lane, "avg_pool2d", name, 0, ReductionTemplate.factory(call.shape, 2))
 
 
-def _axis_sums(call: AnchorCall, axes: Sequence[int]) -> Any:
+def axis_sums(call: AnchorCall, axes: Sequence[int]) -> Any:
     """int32 sums of the stored values over whole axes, in the shape of the result."""
     data = call.activation()
     reduced = {axis: te.reduce_axis((0, data.shape[axis]), f"r{axis}") for axis in axes}
@@ -172,9 +174,9 @@ def mean(call: AnchorCall) -> Anchor:
     data = call.activation()
     axes = sorted(axis % len(data.shape) for axis in call.attributes.integers("axis"))
     count = math.prod(data.shape[axis] for axis in axes)
-    if not 0 < count <= _MOST_SUMMED:
+    if not 0 < count <= MOST_SUMMED:
         raise call.unsupported(f"a mean of {count} elements")
-    sums = _axis_sums(call, axes)
+    sums = axis_sums(call, axes)
     rounding = call.attributes.string("rounding")
     build = {"TONEAREST": _mean_float32, "TFLITE": _mean_fixed_point, "RUY": _mean_premultiplied}[rounding]
     lane = build(call, count, lambda index: sums(*index))
@@ -224,11 +226,14 @@ def _mean_premultiplied(call: AnchorCall, count: int, sums: Any) -> LaneFunction
     block = call.attributes.integer("tail_block")
     boundary = call.shape[-1] // block * block if block else 0
 
+    def mixed(total: Any, index: Sequence[Any]) -> Any:
+        body, rest = fixed.apply(total, index, "RUY"), fixed.apply(total, index, "TFLITE")
+        return tirx.Select(index[-1] < int32(boundary), body, rest)
+
     def lane(index: Sequence[Any]) -> Lane:
         total = sums(index) + moved
-        value = fixed.apply(total, index, "RUY")
-        if block:
-            value = tirx.Select(index[-1] < int32(boundary), value, fixed.apply(total, index, "TFLITE"))
-        return _finish(call, value, bias)
+        if not block:
+            return _finish(call, fixed.apply(total, index, "RUY"), bias)
+        return _finish(call, once(total, lambda known: mixed(known, index)), bias)
 
     return lane

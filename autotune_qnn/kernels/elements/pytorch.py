@@ -69,9 +69,9 @@ class Quantization:
         """A value in steps, to which the zero point is added before rounding."""
         return self.complete(unfused(value) + self._real_zero, small)
 
-    def fused(self, value: Any, factor: Any) -> Lane:
+    def fused(self, value: Any, factor: Any, small: bool = False) -> Lane:
         """value · factor + zero point with one rounding before that to an integer."""
-        return self.complete(fma(value, factor, self._real_zero))
+        return self.complete(fma(value, factor, self._real_zero), small)
 
     def complete(self, value: Any, small: bool = False) -> Lane:
         """A value with the zero point in it."""
