@@ -145,6 +145,7 @@ def _report(
         else AccuracySection(accuracy[BEFORE], accuracy[AFTER], accuracy[REFERENCE]),
         predictions=tuple(predictions),
         weights=source.weights,
+        remarks=model.remarks,
     )
 
 

@@ -91,7 +91,7 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a run found out; the table and the JSON are made from it and nothing else. `weights` says where a
-    model's weights come from, where the project chose them.
+    model's weights come from, where the project chose them; `remarks` are the frontend's on how it was imported.
     """
 
     model: str
@@ -116,6 +116,7 @@ class Report:
     accuracy: AccuracySection | None = None
     predictions: tuple[Prediction, ...] = ()
     weights: str | None = None
+    remarks: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def _head(report: Report) -> str:
         rows.insert(1, ("weights", report.weights))
     if report.preprocessing is not None:
         rows.append(("images", report.preprocessing))
+    rows += [("import", remark) for remark in report.remarks]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
