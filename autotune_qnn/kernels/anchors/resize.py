@@ -17,7 +17,7 @@ from autotune_qnn.dialect.resize import (
     interpolation_q11,
 )
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
-from autotune_qnn.kernels.fixed_point import unfused
+from autotune_qnn.kernels.fixed_point import once, unfused
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction, Operand
 from autotune_qnn.kernels.templates.elementwise import ElementwiseTemplate
@@ -48,16 +48,17 @@ class _Axis:
         )
 
 
-class _Corners:
+class Corners:
     """The four source elements around an output element, and the weights of the lower and upper ones."""
 
     def __init__(self, call: AnchorCall, interpolate: Any, one: Any, dtype: str) -> None:
+        """`interpolate` gives the `Interpolation` of a source extent, a target extent, the mode and the axis."""
         mode = call.attributes.string("coordinate_transformation_mode")
         size = call.attributes.integers("size", 2)
         self.data: Operand = call.activation()
         self.rows, self.columns = (
-            _Axis.of(call, interpolate(source, target, mode), one, dtype)
-            for source, target in zip(self.data.shape[1:3], size, strict=True)
+            _Axis.of(call, interpolate(source, target, mode, axis), one, dtype)
+            for axis, (source, target) in enumerate(zip(self.data.shape[1:3], size, strict=True))
         )
 
     def values(self, index: Sequence[Any]) -> list[Any]:
@@ -68,6 +69,10 @@ class _Corners:
             for row in (self.rows.lower, self.rows.upper)
             for column in (self.columns.lower, self.columns.upper)
         ]
+
+
+def _without_axis(interpolate: Any) -> Any:
+    return lambda source, target, mode, _axis: interpolate(source, target, mode)
 
 
 @anchor("qnn.resize2d")
@@ -83,21 +88,28 @@ def resize2d(call: AnchorCall) -> Anchor:
     if arithmetic not in builders or call.attributes.string("method") != "linear":
         raise call.unsupported(f"compute_dtype {arithmetic[0]} with rounding {arithmetic[1]}")
     lane = builders[arithmetic](call)
+    return resized(call, lane)
+
+
+def resized(call: AnchorCall, lane: LaneFunction) -> Anchor:
+    """The anchor of a resize whose elements are these lanes."""
     name = "x".join(map(str, call.activation().shape)) + f"_to{call.shape[1]}x{call.shape[2]}"
     return Anchor(lane, "resize2d", name, 0, ElementwiseTemplate.factory(call.shape))
 
 
 def _q11(call: AnchorCall) -> LaneFunction:
     """11 fraction bits; moving all values moves the result alike, so stored values need no correction."""
-    corners = _Corners(call, interpolation_q11, _ONE_Q11, "int32")
+    corners = Corners(call, _without_axis(interpolation_q11), _ONE_Q11, "int32")
     offset = corners.data.offset
 
     def lane(index: Sequence[Any]) -> Lane:
         a, b, c, d = corners.values(index)
         wy, wx = corners.rows.weight[index[1]], corners.columns.weight[index[2]]
-        top = (a << int32(_Q11)) + (b - a) * wx
-        bottom = (c << int32(_Q11)) + (d - c) * wx
-        total = (top << int32(_Q11)) + (bottom - top) * wy + int32(1 << (2 * _Q11 - 1))
+
+        def between(first: Any, second: Any, weight: Any) -> Any:
+            return once(first, lambda known: (known << int32(_Q11)) + (second - known) * weight)
+
+        total = between(between(a, b, wx), between(c, d, wx), wy) + int32(1 << (2 * _Q11 - 1))
         return Lane.of(total >> int32(2 * _Q11), call.dtype, offset)
 
     return lane
@@ -105,7 +117,7 @@ def _q11(call: AnchorCall) -> LaneFunction:
 
 def _q10(call: AnchorCall) -> LaneFunction:
     """10 fraction bits, half away from zero: that needs the logical values."""
-    corners = _Corners(call, interpolation_q10, _ONE_Q10, "int32")
+    corners = Corners(call, _without_axis(interpolation_q10), _ONE_Q10, "int32")
     low, high = bounds(call.dtype)
     moved = call.inputs.integer(-(corners.data.offset << (2 * _Q10)))
 
@@ -115,16 +127,19 @@ def _q10(call: AnchorCall) -> LaneFunction:
         wx, vx = corners.columns.weight[index[2]], corners.columns.rest[index[2]]
         total = a * (vy * vx) + c * (wy * vx) + b * (vy * wx) + d * (wy * wx) + moved
         half = int32(1 << (2 * _Q10 - 1))
-        magnitude = (tirx.abs(total) + half) >> int32(2 * _Q10)
-        rounded = tirx.Select(total > int32(0), magnitude, int32(0) - magnitude)
-        return Lane(rounded, 0, low, high)
+
+        def rounded(known: Any) -> Any:
+            magnitude = (tirx.abs(known) + half) >> int32(2 * _Q10)
+            return tirx.Select(known > int32(0), magnitude, int32(0) - magnitude)
+
+        return Lane(once(total, rounded), 0, low, high)
 
     return lane
 
 
 def _float32(call: AnchorCall) -> LaneFunction:
     """Four products in float32, in the order of TFLITE's reference kernel or of its optimized one (RUY)."""
-    corners = _Corners(call, interpolation_float32, np.float32(1), "float32")
+    corners = Corners(call, _without_axis(interpolation_float32), np.float32(1), "float32")
     premultiplied = call.attributes.string("rounding") == "RUY"
     low, high = bounds(call.dtype)
     offset = int32(corners.data.offset)
