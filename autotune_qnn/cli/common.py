@@ -81,7 +81,9 @@ def _import_pytorch(arguments: argparse.Namespace) -> Source:
     )
     if network.notice:
         say(network.notice)
-    options = _import_options(arguments, network.input_shape, default=Arithmetic(network.engine))
+    options = _import_options(
+        arguments, network.input_shape, default=Arithmetic(network.engine), trusted=True
+    )
     return Source(
         frontend,
         frontend.load(network.file, options),
@@ -93,10 +95,14 @@ def _import_pytorch(arguments: argparse.Namespace) -> Source:
 
 
 def _import_options(
-    arguments: argparse.Namespace, shape: tuple[int, ...] | None, default: Arithmetic | None = None
+    arguments: argparse.Namespace,
+    shape: tuple[int, ...] | None,
+    *,
+    default: Arithmetic | None = None,
+    trusted: bool = False,
 ) -> ImportOptions:
     arithmetic = Arithmetic(arguments.arithmetic) if arguments.arithmetic else default
-    return ImportOptions(arithmetic=arithmetic, batch=arguments.batch, input_shape=shape)
+    return ImportOptions(arithmetic=arithmetic, batch=arguments.batch, input_shape=shape, trusted=trusted)
 
 
 def parse_target(text: str, *, to_run: bool) -> TargetSpec:

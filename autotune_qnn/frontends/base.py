@@ -38,11 +38,13 @@ class TensorInfo:
 class ImportOptions:
     """How a model is imported: whose arithmetic its operators follow (None: what the frontend finds right for the
     model), the batch size that is fixed into it, and, for files that do not say it, the shape of its one input.
+    `trusted` is a file that this project has made itself: that code in it runs needs no warning.
     """
 
     arithmetic: Arithmetic | None = None
     batch: int = 1
     input_shape: tuple[int, ...] | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,7 @@ def _cached(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            networks.save_trace(module, shape, Path(folder) / file.name)
+            networks.save_module(module, shape, Path(folder) / file.name)
             settle(Path(folder) / file.name, file)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{file} cannot be written: {error}") from error

@@ -51,14 +51,16 @@ def file_kind(path: Path) -> FileKind:
     return FileKind.PICKLE
 
 
-def load_torchscript(path: Path) -> Module:
-    """The network in a TorchScript file, packed for the engine that is set. Says on the log that code will run.
+def load_torchscript(path: Path, *, trusted: bool = False) -> Module:
+    """The network in a TorchScript file, packed for the engine that is set. Says on the log that code will run,
+    unless it is trusted.
 
     ModelError where the file holds something else, or is damaged.
     """
     if file_kind(path) is not FileKind.TORCHSCRIPT:
         raise _other_content(path)
-    _LOGGER.warning("%s brings its own code, which runs now: load only files that you trust", path)
+    if not trusted:
+        _LOGGER.warning("%s brings its own code, which runs now: load only files that you trust", path)
     try:
         with quietly():
             return torch.jit.load(str(path), map_location="cpu").eval()
@@ -77,7 +79,7 @@ def load_state_dict(path: Path) -> dict[str, Any]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ModelError(f"{path} holds a {type(content).__name__}, not a state dict")
-    return {str(name): value for name, value in content.items()}
+    return content  # as it is: it carries the versions of its parts as an attribute
 
 
 def _other_content(path: Path) -> ModelError:

@@ -68,16 +68,18 @@ def read_graph(path: Path, options: ImportOptions, observer: Observer | None = N
     """What the network in a TorchScript file does on an input of the options' shape."""
     shape = input_shape(options)
     engine = None if options.arithmetic is None else checked_engine(options.arithmetic)
-    graph = _captured(path, engine or Arithmetic.X86, shape, observer)
+    graph = _captured(path, engine or Arithmetic.X86, shape, observer, options.trusted)
     made_for = engine or engine_made_for(graph)
     if made_for is graph.engine:
         return graph
-    return _captured(path, made_for, shape, observer)
+    return _captured(path, made_for, shape, observer, True)
 
 
-def _captured(path: Path, engine: Arithmetic, shape: tuple[int, ...], observer: Observer | None) -> Graph:
+def _captured(
+    path: Path, engine: Arithmetic, shape: tuple[int, ...], observer: Observer | None, trusted: bool
+) -> Graph:
     with quantized_engine(engine):
-        module = load_torchscript(path)
+        module = load_torchscript(path, trusted=trusted)
         count = required_inputs(module)
         if count != 1:
             raise ModelError(f"{path} takes {count} inputs; only networks of one input can be imported")

@@ -1,12 +1,11 @@
-"""The networks of torchvision.models.quantization as TorchScript files: with the published weights, or with
-seeded random ones that PyTorch quantizes here.
+"""The networks of torchvision.models.quantization: with the published weights, or with seeded random ones that PyTorch
+quantizes here.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,20 @@ import torch
 
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.pytorch.engines import checked_engine
+from autotune_qnn.frontends.pytorch.frontend import save_module
+from autotune_qnn.frontends.pytorch.torch_runtime import first_line, one_thread, quantized_engine, quietly
 from autotune_qnn.frontends.pytorch.torchvision_shim import import_torchvision
+from autotune_qnn.quantization import Arithmetic
+
+__all__ = [
+    "PublishedWeights",
+    "pretrained",
+    "published_weights",
+    "random_weighted",
+    "save_module",
+    "versions",
+]
 
 Module = Any
 """A torch.nn.Module: torchvision is imported by a function, so its classes have no names here."""
@@ -62,11 +74,11 @@ def pretrained(name: str) -> Module:
 
     file = published_weights(name).file
     try:
-        with _quietly(), _environment(_ONLY_TENSORS, "1"):
+        with quietly(), _environment(_ONLY_TENSORS, "1"):
             weights = get_model_weights(f"quantized_{name}").DEFAULT
             return getattr(builders, name)(weights=weights, quantize=True, progress=False).eval()
     except _LOAD_ERRORS as error:
-        raise ModelError(f"{file} does not hold torchvision's {name}: {_first_line(error)}") from error
+        raise ModelError(f"{file} does not hold torchvision's {name}: {first_line(error)}") from error
 
 
 def random_weighted(name: str, engine: str, images: Array, *, seed: int = 0) -> Module:
@@ -74,11 +86,10 @@ def random_weighted(name: str, engine: str, images: Array, *, seed: int = 0) -> 
     `images`, float32 [at least 2, 3, height, width].
 
     Its batch norms first take the statistics of the images, so that activations keep their scale through any
-    depth. ModelError where this PyTorch lacks the engine.
+    depth. UsageError for an engine that PyTorch does not have, ModelError where this build lacks it.
     """
-    if engine not in torch.backends.quantized.supported_engines:
-        raise ModelError(f"this PyTorch has no quantized engine {engine}")
-    with _quietly(), _quantized_engine(engine), _one_thread(), torch.random.fork_rng(devices=[]):
+    chosen = quantized_engine(checked_engine(Arithmetic(engine)))
+    with quietly(), chosen, one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = _float_network(name)
         batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))
@@ -86,13 +97,6 @@ def random_weighted(name: str, engine: str, images: Array, *, seed: int = 0) -> 
             _set_statistics(module, batch)
             _quantize(module, engine, batch)
     return module
-
-
-def save_trace(module: Module, shape: tuple[int, ...], path: Path) -> None:
-    """Write a quantized network as TorchScript, traced for a float32 input of this shape (NCHW)."""
-    with _quietly(), torch.no_grad():
-        traced: Any = torch.jit.trace(module, torch.zeros(shape), check_trace=False)
-        torch.jit.save(traced, str(path))
 
 
 def versions() -> str:
@@ -134,35 +138,6 @@ def _quantize(module: Module, engine: str, batch: torch.Tensor) -> None:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the warnings that announce the end of what the published networks are made with."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
-def _quantized_engine(engine: str) -> Iterator[None]:
-    before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = engine
-    try:
-        yield
-    finally:
-        torch.backends.quantized.engine = before
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The sums of a parallel run depend on the number of threads, and with them the scales."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
     before = os.environ.get(name)
     os.environ[name] = value
@@ -173,8 +148,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune_qnn.errors import MissingDependencyError, ModelError
+from autotune_qnn.errors import MissingDependencyError, ModelError, UsageError
 from autotune_qnn.evaluation.preprocessing import Preprocessing
 from autotune_qnn.zoo.torchvision import NETWORKS
 from tests.support.torch import needs_torch, needs_torchvision
@@ -108,7 +108,7 @@ def test_random_weights_are_the_same_every_time_and_leave_no_trace(tmp_path: Pat
     outputs = []
     for place in range(2):
         module = networks.random_weighted("shufflenet_v2_x0_5", "fbgemm", picture_inputs(2, 64))
-        networks.save_trace(module, (1, 3, 64, 64), tmp_path / f"{place}.pt")
+        networks.save_module(module, (1, 3, 64, 64), tmp_path / f"{place}.pt")
         traced = torch.jit.load(str(tmp_path / f"{place}.pt"))
         outputs.append(traced(torch.from_numpy(picture_inputs(3, 64)[2:])).detach().numpy())
     assert np.array_equal(outputs[0], outputs[1])
@@ -121,8 +121,8 @@ def test_random_weights_are_the_same_every_time_and_leave_no_trace(tmp_path: Pat
 def test_an_engine_that_is_not_there() -> None:
     from autotune_qnn.frontends.pytorch import networks
 
-    with pytest.raises(ModelError, match="no quantized engine sigma"):
-        networks.random_weighted("resnet18", "sigma", picture_inputs(2, 32))
+    with pytest.raises(UsageError, match="no arithmetic xnnpack"):
+        networks.random_weighted("resnet18", "xnnpack", picture_inputs(2, 32))
 
 
 @needs_torchvision
@@ -160,7 +160,7 @@ def test_published_integers_name_the_cat(
     file = networks.published_weights("mobilenet_v2").file
     file.parent.mkdir(parents=True)
     file.symlink_to(shared / "models" / "pytorch" / "mobilenet_v2_qnnpack_rebuilt_state_dict.pth")
-    networks.save_trace(networks.pretrained("mobilenet_v2"), (1, 3, 224, 224), tmp_path / "net.pt")
+    networks.save_module(networks.pretrained("mobilenet_v2"), (1, 3, 224, 224), tmp_path / "net.pt")
     steps = Preprocessing.for_input((1, 3, 224, 224), "float32", NETWORKS["mobilenet_v2"].recipe)
     cat = steps.load(shared / "images" / "cat.png")
     scores = torch.jit.load(str(tmp_path / "net.pt"))(torch.from_numpy(cat[None]))

@@ -39,7 +39,7 @@ class Stand:
         self.calibrated_on = images
         return self.made[-1]
 
-    def save_trace(self, module: str, shape: tuple[int, ...], path: Path) -> None:
+    def save_module(self, module: str, shape: tuple[int, ...], path: Path) -> None:
         path.write_text(f"{module} {shape}")
 
     def versions(self) -> str:
