@@ -13,11 +13,14 @@ from typing import Any
 
 from tvm import relax
 
+from autotune_qnn.dialect.attributes import attributes
 from autotune_qnn.dialect.constants import is_constant
 from autotune_qnn.kernels.anchors import is_anchor
 from autotune_qnn.kernels.elements import is_elementwise
 
 _LONGEST_GROUP = 8
+# TVM's simplifier takes time exponential in the depth of values that are computed once and used twice.
+_DEEPEST_ROUNDINGS = 4
 
 
 @dataclass(frozen=True)
@@ -126,13 +129,27 @@ def _is_bias(call: Any) -> bool:
     return len(extents) <= 1 and (not extents or extents[0] in (1, shape_of(call)[-1]))
 
 
+def _roundings(call: Any) -> int:
+    """How deep an operator nests fixed-point roundings, each of which uses its value twice."""
+    name = operator_name(call)
+    if not name.startswith("qnn.") or "compute_dtype" not in call.attrs.keys():  # noqa: SIM118 - no containment
+        return 0
+    if attributes(call).string("compute_dtype") != "int64":
+        return 0
+    return 2 if name in ("qnn.add", "qnn.subtract") else 1
+
+
 def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
     steps = [(start.var, start.value)]
+    depth = _roundings(start.value)
     while len(steps) < _LONGEST_GROUP:
         following = users.sole(steps[-1][0])
         if following is None or _identity(following.var) in taken or not _elementwise(following.value):
             break
         if shape_of(following.value) != shape_of(start.value):
+            break
+        depth += _roundings(following.value)
+        if depth > _DEEPEST_ROUNDINGS:
             break
         steps.append((following.var, following.value))
     return Group(tuple(steps))

@@ -10,6 +10,7 @@ from tvm import te, tirx
 
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.elements.requantize import FixedPoint
+from autotune_qnn.kernels.fixed_point import once
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction, Operand
 
@@ -114,16 +115,18 @@ def mul(call: ElementCall) -> LaneFunction:
             second + call.inputs.integer(moved_second - zero_right)
         )
 
+    def in_blocks(value: Any, index: Sequence[Any]) -> Any:
+        zero = call.inputs.integer(zero_out)
+        narrow = te.max(te.min(value, int32(32767)), int32(-32768)) + zero
+        wrapped = narrow.astype("int16").astype("int32")
+        return tirx.Select(call.flat_index(index) < int32(blocks), wrapped, value + zero)
+
     def lane(index: Sequence[Any]) -> Lane:
         if fixed is None:
             return _finish(call, product(index).astype("float32") * factor, zero_out)
         value = fixed.apply(product(index), index, "TFLITE")
         if not blocks:
             return _finish(call, value, zero_out)
-        narrow = te.max(te.min(value, int32(32767)), int32(-32768)) + call.inputs.integer(zero_out)
-        wrapped = narrow.astype("int16").astype("int32")
-        place = call.flat_index(index)
-        total = tirx.Select(place < int32(blocks), wrapped, value + call.inputs.integer(zero_out))
-        return _finish(call, total, 0)
+        return _finish(call, once(value, lambda known: in_blocks(known, index)), 0)
 
     return lane

@@ -10,7 +10,7 @@ from tvm import te, tirx
 
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.elements.requantize import per_channel, round_half_away
-from autotune_qnn.kernels.fixed_point import unfused
+from autotune_qnn.kernels.fixed_point import once, unfused
 from autotune_qnn.kernels.lane import Lane, bounds, expression_dtype, int32
 from autotune_qnn.kernels.operand import LaneFunction
 
@@ -39,22 +39,29 @@ def quantize(call: ElementCall) -> LaneFunction:
     inverse = (1.0 / scales.astype(np.float64)).astype(np.float32) if exact else np.float32(1) / scales
     factor = per_channel(call.inputs, np.asarray(inverse, np.float32), "inverse_scale", axis)
     nearest = call.text("rounding") == "TONEAREST"
+    compute = call.text("compute_dtype")
 
     def away(value: Any, index: Sequence[Any], dtype: str) -> Any:
         quotient = value.astype(dtype) / divisor(index).astype(dtype)
         return round_half_away(_clamped(call, quotient, zero_point)).astype("int32")
 
+    def body(value: Any, index: Sequence[Any]) -> Any:
+        if not nearest:
+            return away(value, index, compute)
+        scaled = _clamped(call, value * factor(index), zero_point)
+        return tirx.call_llvm_pure_intrin("int32", "llvm.lrint", scaled)
+
+    def mixed(value: Any, index: Sequence[Any]) -> Any:
+        whole = call.flat_index(index) < int32(count // block * block)
+        return tirx.Select(whole, body(value, index), away(value, index, "float64"))
+
     def lane(index: Sequence[Any]) -> Lane:
         value = data.at(index).value
-        if not nearest:
-            return Lane(away(value, index, "float32"), zero_point, low, high)
-        scaled = value * factor(index)
+        if not exact and nearest:
+            return Lane(value * factor(index), zero_point, low, high)
         if not exact:
-            return Lane(scaled, zero_point, low, high)
-        body = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", _clamped(call, scaled, zero_point))
-        place = call.flat_index(index)
-        mixed = tirx.Select(place < int32(count // block * block), body, away(value, index, "float64"))
-        return Lane(mixed, zero_point, low, high)
+            return Lane(away(value, index, compute), zero_point, low, high)
+        return Lane(once(value, lambda known: mixed(known, index)), zero_point, low, high)
 
     return lane
 
@@ -70,16 +77,20 @@ def dequantize(call: ElementCall) -> LaneFunction:
     offset = per_channel(call.inputs, zeros, "zero_point", axis)
     block, count = call.number("tail_block"), int(np.prod(call.shape))
     shift = np.asarray(-zeros.astype(np.float64) * scales.astype(np.float64), np.float32)
-    addend = per_channel(call.inputs, shift, "offset", axis) if block else None
+    addend = per_channel(call.inputs, shift, "offset", axis) if block else offset
+
+    def plain(value: Any, index: Sequence[Any]) -> Any:
+        return (value - offset(index)).astype("float32") * factor(index)
+
+    def mixed(value: Any, index: Sequence[Any]) -> Any:
+        body = unfused(value.astype("float32") * factor(index)) + addend(index)
+        whole = call.flat_index(index) < int32(count // block * block)
+        return tirx.Select(whole, body, plain(value, index))
 
     def lane(index: Sequence[Any]) -> Lane:
         value = data.at(index).finished(call.inputs)
-        plain = (value - offset(index)).astype("float32") * factor(index)
-        if addend is None:
-            return Lane(plain, clamped=True)
-        body = unfused(value.astype("float32") * factor(index)) + addend(index)
-        return Lane(
-            tirx.Select(call.flat_index(index) < int32(count // block * block), body, plain), clamped=True
-        )
+        if not block:
+            return Lane(plain(value, index), clamped=True)
+        return Lane(once(value, lambda known: mixed(known, index)), clamped=True)
 
     return lane

@@ -10,6 +10,7 @@ from tvm import tirx
 
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.elements.requantize import FixedPoint
+from autotune_qnn.kernels.fixed_point import once
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction
 
@@ -27,13 +28,15 @@ def prelu(call: ElementCall) -> LaneFunction:
     def lane(index: Sequence[Any]) -> Lane:
         value, moved = x.at(index).settled(call.inputs)
         slope, slope_moved = alpha.at(index).settled(call.inputs)
-        difference = value + call.inputs.integer(moved - int(zi))
-        product = difference * (slope + call.inputs.integer(slope_moved - int(za)))
-        chosen = tirx.Select(
-            difference >= int32(0),
-            above.apply(difference, index, "TFLITE"),
-            below.apply(product, index, "TFLITE"),
-        )
-        return Lane(chosen, int(zo), low, high)
+        centred = slope + call.inputs.integer(slope_moved - int(za))
+
+        def scaled(difference: Any) -> Any:
+            return tirx.Select(
+                difference >= int32(0),
+                above.apply(difference, index, "TFLITE"),
+                below.apply(difference * centred, index, "TFLITE"),
+            )
+
+        return Lane(once(value + call.inputs.integer(moved - int(zi)), scaled), int(zo), low, high)
 
     return lane

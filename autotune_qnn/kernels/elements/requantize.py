@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from tvm import te, tirx
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.fixed_point import (
     doubling_high_multiply,
+    once,
     shift_half_away,
     shift_half_up,
     shift_left_saturated,
@@ -87,12 +89,16 @@ class FixedPoint:
 
 def round_half_away(value: Any) -> Any:
     """roundf for a float expression: to nearest, ties away from zero, as a float."""
-    whole = tirx.trunc(value)
     dtype = expression_dtype(value)
     one = tirx.const(1.0, dtype)
     zero = tirx.const(0.0, dtype)
-    step = tirx.Select(value < zero, zero - one, one)
-    return whole + tirx.Select(tirx.abs(value - whole) >= tirx.const(0.5, dtype), step, zero)
+    half = tirx.const(0.5, dtype)
+
+    def rounded(known: Any, whole: Any) -> Any:
+        step = tirx.Select(known < zero, zero - one, one)
+        return whole + tirx.Select(tirx.abs(known - whole) >= half, step, zero)
+
+    return once(value, lambda known: once(tirx.trunc(known), lambda whole: rounded(known, whole)))
 
 
 def _centered(call: ElementCall, index: Sequence[Any], zero_point: int) -> Any:
@@ -185,18 +191,19 @@ def _fixed_point(call: ElementCall) -> LaneFunction:
     fixed = FixedPoint.of(call.inputs, np.asarray(ratio), _axis(call))
     zero_point = int(call.operands[2].scalar())
     rounding, tail = call.text("rounding"), call.text("tail_rounding")
-    block = call.number("tail_block")
+    block, flat = call.number("tail_block"), call.text("tail_axis") == "flat"
+    count = math.prod(call.shape) if flat else call.shape[_axis(call)]
+
+    def mixed(value: Any, index: Sequence[Any]) -> Any:
+        place = call.flat_index(index) if flat else index[_axis(call)]
+        body, rest = fixed.apply(value, index, rounding), fixed.apply(value, index, tail)
+        return tirx.Select(place < int32(count // block * block), body, rest)
 
     def lane(index: Sequence[Any]) -> Lane:
         value = _centered(call, index, zero_point)
-        result = fixed.apply(value, index, rounding)
         if tail and block:
-            flat = call.text("tail_axis") == "flat"
-            count = int(np.prod(call.shape)) if flat else call.shape[_axis(call)]
-            place = call.flat_index(index) if flat else index[_axis(call)]
-            boundary = count // block * block
-            result = tirx.Select(place < int32(boundary), result, fixed.apply(value, index, tail))
-        return _finish(call, result, fixed.shrinks)
+            return _finish(call, once(value, lambda known: mixed(known, index)), fixed.shrinks)
+        return _finish(call, fixed.apply(value, index, rounding), fixed.shrinks)
 
     return lane
 
