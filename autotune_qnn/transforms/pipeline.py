@@ -9,8 +9,8 @@ import tvm
 from tvm import relax
 
 from autotune_qnn.kernels.isa import Isa
+from autotune_qnn.transforms.legalizations import LEGALIZATIONS
 from autotune_qnn.transforms.lower_groups import GroupLowering, LoweredKernel
-from autotune_qnn.transforms.rounded_products import ROUNDED
 
 Dump = Callable[[str, Any], None]
 """Receives each phase's name and module, for whoever wants to look at them."""
@@ -19,7 +19,7 @@ Dump = Callable[[str, Any], None]
 def lower_plain_operators(mod: Any, target: Any) -> Any:
     """Turn what remains of plain Relax operators into kernels, fusing float chains; ours stay as they are."""
     passes = [
-        relax.transform.LegalizeOps(ROUNDED),
+        relax.transform.LegalizeOps(LEGALIZATIONS),
         relax.transform.AnnotateTIROpPattern(),
         relax.transform.FoldConstant(),
         relax.transform.FuseOps(),

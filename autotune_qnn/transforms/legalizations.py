@@ -1,7 +1,11 @@
-"""Legalization of float products: rounded before anything is added to them.
+"""How some plain Relax operators become kernels otherwise than by TVM's own rules.
 
-TVM lets LLVM fuse a multiplication and an addition into one operation with a single rounding. The frameworks round
-float operators one by one, and whether LLVM fuses would depend on how kernels are fused and scheduled.
+Float products are rounded before anything is added to them: TVM lets LLVM fuse a multiplication and an addition into
+one operation with a single rounding, while the frameworks round float operators one by one; and whether LLVM fuses
+would depend on how kernels are fused and scheduled.
+
+The place of the highest or lowest of small integers is searched among int32: TVM's rule starts from the dtype's own
+bound and finds no place (-1) where no element is beyond it.
 """
 
 from __future__ import annotations
@@ -46,9 +50,25 @@ def _legalize_leaky_relu(builder: Any, call: Any) -> Any:
     return builder.call_te(leaky_relu, *call.args)
 
 
-ROUNDED: dict[str, Legalization] = {
+def _legalize_extreme(search: Any) -> Legalization:
+    def legalize(builder: Any, call: Any) -> Any:
+        axis, keepdims = attributes(call).value("axis"), attributes(call).flag("keepdims")
+
+        def place(data: Any) -> Any:
+            small = str(data.dtype) in ("int8", "uint8", "int16", "uint16")
+            found = search(topi.cast(data, "int32") if small else data, axis, keepdims)
+            return topi.cast(found, "int64")
+
+        return builder.call_te(place, *call.args)
+
+    return legalize
+
+
+LEGALIZATIONS: dict[str, Legalization] = {
     "relax.multiply": _legalize_multiply,
     "relax.square": _legalize_square,
     "relax.nn.leakyrelu": _legalize_leaky_relu,
+    "relax.argmax": _legalize_extreme(topi.argmax),
+    "relax.argmin": _legalize_extreme(topi.argmin),
 }
 """By operator, what LegalizeOps does instead of its own rule."""
