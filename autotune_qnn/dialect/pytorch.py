@@ -16,7 +16,7 @@ from autotune_qnn.quantization import Rounding, saturate, to_integer
 
 
 def fma(left: Any, right: Any, addend: Any) -> Array:
-    """float32 left · right + addend with one rounding, for finite float32 operands.
+    """float32 left · right + addend with one rounding, of float32 operands.
 
     The product of two float32 is exact in float64. The sum is rounded to odd there, which keeps float64's own
     rounding from reaching the second one, to float32.
@@ -24,8 +24,9 @@ def fma(left: Any, right: Any, addend: Any) -> Array:
     product = np.asarray(left, f8) * np.asarray(right, f8)
     addend = np.asarray(addend, f8)
     total = np.asarray(product + addend)
-    part = total - product
-    error = np.asarray((product - (total - part)) + (addend - part))
+    with np.errstate(invalid="ignore"):  # infinities have no error
+        part = total - product
+        error = np.asarray((product - (total - part)) + (addend - part))
     even = (total.view(np.int64) & 1) == 0
     inexact = (error != 0) & np.isfinite(error) & even
     total = np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
