@@ -224,4 +224,5 @@ def broadcast_shape(view: CallView, left: str, right: str) -> tuple[int, ...]:
 
 
 def _one_of(values: tuple[str, ...]) -> str:
+    values = tuple(value or "empty" for value in values)
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
