@@ -40,7 +40,15 @@ Observer = Callable[[int, Any], None]
 
 _STORED = {torch.quint8: "uint8", torch.qint8: "int8", torch.qint32: "int32"}
 _PARAMETERS = frozenset({"aten::q_scale", "aten::q_zero_point"})
-_RUN_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AssertionError)
+_RUN_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    NotImplementedError,
+    AssertionError,
+    torch.jit.Error,
+)
 
 
 class _DataDependentError(Exception):

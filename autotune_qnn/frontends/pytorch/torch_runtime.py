@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 
 from autotune_qnn.errors import ModelError
 from autotune_qnn.quantization import Arithmetic
+
+_TOLD = re.compile(r"(builtins\.)?\w*Error: ")
 
 
 @contextmanager
@@ -59,6 +62,6 @@ def one_thread() -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """The line of an error's message that says most: the last that is not a stack trace of TorchScript."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("RuntimeError:", "ValueError:", "TypeError:"))]
+    told = [line for line in lines if _TOLD.match(line)]
     line = told[-1] if told else lines[0] if lines else type(error).__name__
     return line[:300]
