@@ -63,6 +63,10 @@ def _dtype(expression: Any) -> str:
     return str(expression.ty.dtype)
 
 
+def _extents(tensor: Any) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in tensor.shape)
+
+
 class _Builder:
     """Builds the lanes of a group's operators one after the other."""
 
@@ -193,7 +197,8 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     result = te.compute(shape, element, name="output") if store is None else store(finished)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
-    template = builder.template or ElementwiseTemplate.factory(shape)
+    broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)
+    template = builder.template or ElementwiseTemplate.factory(shape, broadcast)
     detail = "_".join(builder.detail)
     if builder.kind == "elementwise":
         detail = "x".join(map(str, shape)) + "_" + detail

@@ -9,15 +9,23 @@ from typing import Any
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 
 _PARALLEL_ELEMENTS = 65536
-_SHORTEST_RUN = 16
+_LANES = (16, 8)
 
 
 @dataclass(frozen=True)
 class ElementwiseTemplate:
-    """Vectors along the last axis, or along the flat index where the last axis is short."""
+    """Vectors along the last axis, or along the flat index where that makes whole vectors.
+
+    Attributes:
+        shape: of the result.
+        threads: that the kernel may use.
+        broadcast: whether an operand is repeated along leading axes, so that only neighbours along the last axis
+            are neighbours in all operands.
+    """
 
     shape: tuple[int, ...]
     threads: int
+    broadcast: bool = False
 
     @property
     def name(self) -> str:
@@ -25,34 +33,37 @@ class ElementwiseTemplate:
         return "elementwise"
 
     @classmethod
-    def factory(cls, shape: tuple[int, ...]) -> TemplateFactory:
+    def factory(cls, shape: tuple[int, ...], broadcast: bool = False) -> TemplateFactory:
         """The template for each number of threads."""
-        return lambda threads: cls(shape, threads)
+        return lambda threads: cls(shape, threads, broadcast)
 
     def space(self) -> ConfigSpace:
         """The knobs: lanes of a vector, unrolled vectors, and whether the outer loop runs in parallel."""
         return ConfigSpace(
             (
-                Knob("lanes", (16, 32, 64)),
+                Knob("lanes", (*_LANES, 32, 64)),
                 Knob("unroll", (1, 2, 4)),
                 Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
             )
         )
 
     def default(self) -> Config:
-        """One vector of 16 at a time, in parallel where the tensor is large."""
+        """One vector of up to 16 at a time, in parallel where the tensor is large."""
         parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
-        return Config.of(lanes=16, unroll=1, parallel=int(parallel))
+        run = math.prod(self.shape[-self._inner_axes() :])
+        lanes = next((lanes for lanes in _LANES if run % lanes == 0 and self.broadcast), _LANES[0])
+        return Config.of(lanes=lanes, unroll=1, parallel=int(parallel))
 
     def _inner_axes(self) -> int:
-        """How many trailing axes are one run of elements: more than one where the last is short.
+        """How many trailing axes are one run of elements: the fewest that make whole vectors, else many.
 
         Never all of several: TVM proves neighbouring places of a run contiguous only within fewer axes.
         """
-        for count in range(1, len(self.shape)):
-            if math.prod(self.shape[-count:]) >= _SHORTEST_RUN:
-                return count
-        return max(len(self.shape) - 1, 1)
+        most = max(len(self.shape) - 1, 1)
+        if self.broadcast:
+            return 1
+        runs = {count: math.prod(self.shape[-count:]) for count in range(1, most + 1)}
+        return next((count for count, run in runs.items() if run % _LANES[0] == 0), most)
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the block output."""
@@ -63,8 +74,12 @@ class ElementwiseTemplate:
         inner = self._inner_axes()
         run = sch.fuse(*loops[-inner:]) if inner > 1 else loops[-1]
         middle, vectors, lane = sch.split(run, [None, config["unroll"], config["lanes"]])
-        chunks = sch.fuse(*loops[:-inner], middle) if len(loops) > inner else middle
         sch.vectorize(lane)
         sch.unroll(vectors)
-        if config["parallel"]:
-            sch.parallel(chunks)
+        outer = loops[:-inner]
+        if math.prod(self.shape[-inner:]) % (config["unroll"] * config["lanes"]) == 0:
+            outer.append(middle)
+        else:  # the last vectors, of which only a part is stored, apart from the others
+            sch.annotate(middle, "pragma_loop_partition_hint", 1)
+        if outer and config["parallel"]:
+            sch.parallel(sch.fuse(*outer) if len(outer) > 1 else outer[0])
