@@ -109,7 +109,8 @@ class ConvTemplate:
         steps = [quads for quads in knobs["quads"] if quads * work <= _UNROLLED_STEPS]
         values = {**tile, "quads": max(steps, default=1)}
         kernel = self.geometry.kernel[0] * self.geometry.columns
-        small = kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
+        # Without dot-product instructions a step is many instructions, and LLVM takes seconds for long code.
+        small = bool(self.dot.intrinsic) and kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
         values["unroll_kernel"] = 1 if 1 in knobs["unroll_kernel"] and small else 0
         values["band"] = _ALL_ROWS
         if self.threads > 1:

@@ -81,8 +81,8 @@ class ReductionTemplate:
         for block_lane in (lane, output_lane):
             sch.vectorize(block_lane)
         unroll_all(sch, [vectors, output_vectors])
+        if config["parallel"]:
+            sch.parallel(outer)
         zeros = sch.get_loops(sch.decompose_reduction(total, reduction[0]))
         sch.vectorize(zeros[-1])
         sch.unroll(zeros[-2])
-        if config["parallel"]:
-            sch.parallel(outer)
