@@ -11,7 +11,7 @@ import autotune_qnn
 from autotune_qnn.cli.images import chosen_recipe
 from autotune_qnn.cli.terminal import say
 from autotune_qnn.engines.relax.target import TargetSpec
-from autotune_qnn.errors import TargetError, UsageError
+from autotune_qnn.errors import ModelError, TargetError, UsageError
 from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
 from autotune_qnn.frontends import get_frontend
 from autotune_qnn.frontends.base import Frontend, ImportedModel, ImportOptions
@@ -24,6 +24,7 @@ from autotune_qnn.zoo.torchvision import (
     DEFAULT_NETWORK,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    NETWORKS,
     Weights,
     is_network,
     torchvision_network,
@@ -68,6 +69,10 @@ def _import_pytorch(arguments: argparse.Namespace) -> Source:
     if not is_network(name) or Path(name).is_file():
         if arguments.weights != Weights.AUTO:
             raise UsageError(f"--weights is for torchvision's networks, and {name} is none of them")
+        if not Path(name).exists():
+            raise ModelError(
+                f"there is no file {name}, and no quantized network of torchvision is called so: {', '.join(NETWORKS)}"
+            )
         model = frontend.load(Path(name), _import_options(arguments, arguments.input_shape))
         imagenet = ImageRecipe(Fit.RESIZE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         return Source(frontend, model, chosen_recipe(arguments, imagenet))

@@ -224,6 +224,7 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--untuned", action="store_true", help="use the default schedules, whatever the log holds"
     )
+    _add_images(parser.add_argument_group("images, for the library's record"))
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
