@@ -13,8 +13,13 @@ from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction
 
+_TABULATED = (*UNARY_OPERATORS, "qnn.leaky_relu")
+# What is computed faster than looked up has a rule of its own (see `pytorch`).
+_COMPUTED = ("qnn.hardswish",)
 
-@element(*UNARY_OPERATORS, "qnn.leaky_relu", engines=("", "pytorch", "qnnpack"))
+
+@element(*(name for name in _TABULATED if name not in _COMPUTED), engines=("pytorch",))
+@element(*_TABULATED, engines=("", "qnnpack"))
 def table(call: ElementCall) -> LaneFunction:
     """Look each value up: entry i of a table is the result for the i-th value of the input's dtype.
 
