@@ -108,7 +108,7 @@ def test_no_log_to_build_from(fails: Callable[..., str], model: Path, tmp_path: 
 
 
 def test_unknown_frontends(fails: Callable[..., str], model: Path) -> None:
-    assert "not available" in fails(2, "tune", "--frontend", "pytorch", "--model", model, "--target", TARGET)
+    assert "not available" in fails(2, "tune", "--frontend", "mxnet", "--model", model, "--target", TARGET)
 
 
 @pytest.mark.parametrize(
