@@ -1,0 +1,16 @@
+"""Every operator of the dialect has a kernel."""
+
+from __future__ import annotations
+
+from autotune_qnn import dialect
+from autotune_qnn.kernels.anchors import is_anchor
+from autotune_qnn.kernels.elements import is_elementwise
+
+
+def test_every_operator_has_a_kernel() -> None:
+    without = [name for name in dialect.operator_names() if not (is_anchor(name) or is_elementwise(name))]
+    assert without == []
+
+
+def test_no_operator_has_two_rules() -> None:
+    assert not [name for name in dialect.operator_names() if is_anchor(name) and is_elementwise(name)]
