@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,7 +117,8 @@ def test_unknown_names_get_the_list(stand: Stand, tmp_path: Path) -> None:
 
 
 def test_without_pytorch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "autotune_qnn.frontends.pytorch.networks", None)
+    monkeypatch.delattr("autotune_qnn.frontends.pytorch.networks", raising=False)
+    monkeypatch.setitem(sys.modules, "autotune_qnn.frontends.pytorch.networks", None)
     with pytest.raises(MissingDependencyError, match="pytorch"):
         torchvision_network("resnet18", tmp_path)
 
