@@ -16,6 +16,7 @@ from autotune_qnn.frontends.pytorch.files import FileKind, file_hash, file_kind,
 from autotune_qnn.frontends.pytorch.graph import Graph
 from autotune_qnn.frontends.pytorch.importer import import_graph, parameter_names
 from autotune_qnn.frontends.pytorch.reference import PytorchReference
+from autotune_qnn.frontends.pytorch.saturation import saturation_remarks
 from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quantized_engine, quietly
 from autotune_qnn.quantization import Arithmetic
 
@@ -36,7 +37,7 @@ class PytorchFrontend:
             reading = read_program(path, options)
         else:
             captured = read_graph(path, options)
-            reading = Reading(captured, captured.counts(), ())
+            reading = Reading(captured, captured.counts(), saturation_remarks(captured))
         graph = reading.graph
         try:
             module = import_graph(graph)
