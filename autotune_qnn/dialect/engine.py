@@ -7,7 +7,8 @@ PyTorch's, and scales are float64, as PyTorch keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -105,6 +106,27 @@ def memory_axes(rank: int, memory_order: str) -> tuple[int, ...]:
     return (0, rank - 1, *range(1, rank - 1))
 
 
+def run_axes(
+    shape: tuple[int, ...], operands: Sequence[tuple[int, ...]], memory_order: str
+) -> tuple[int, ...]:
+    """The innermost axes of the result, in the order of memory, over which PyTorch's loop counts its blocks.
+
+    All of them where no operand is broadcast. Otherwise as many as every operand either has or repeats throughout:
+    PyTorch runs one loop for each run of such elements.
+    """
+    padded = [(1,) * (len(shape) - len(operand)) + operand for operand in operands]
+    axes = memory_axes(len(shape), memory_order)
+    repeated: list[bool] | None = None
+    for count, axis in enumerate(reversed(axes)):
+        if shape[axis] == 1:
+            continue
+        state = [operand[axis] == 1 for operand in padded]
+        if repeated is not None and state != repeated:
+            return axes[len(axes) - count :]
+        repeated = state
+    return axes
+
+
 def by_place(
     shape: tuple[int, ...],
     attrs: Attributes,
@@ -112,17 +134,20 @@ def by_place(
     tail: Callable[..., Array],
     *operands: Array,
 ) -> Array:
-    """`body` of the elements in whole blocks of tail_block, flat in the attribute memory_order, `tail` of the rest.
+    """`body` of the elements in whole blocks of tail_block, `tail` of those behind the last block of each run.
 
-    Operands broadcast to `shape`; both functions take flat arrays and return one.
+    Runs (see `run_axes`) are counted in the attribute memory_order. Operands broadcast to `shape`; both functions
+    take arrays of equal shape and return one.
     """
-    axes = memory_axes(len(shape), attrs.string("memory_order"))
-    flat = [np.broadcast_to(operand, shape).transpose(axes).reshape(-1) for operand in operands]
-    size = int(np.prod(shape, dtype=np.int64))
+    order = attrs.string("memory_order")
+    axes = memory_axes(len(shape), order)
+    run = run_axes(shape, [operand.shape for operand in operands], order)
+    size = math.prod(shape[axis] for axis in run)
+    rows = [np.broadcast_to(operand, shape).transpose(axes).reshape(-1, size) for operand in operands]
     block = attrs.integer("tail_block")
     boundary = size // block * block if block else size
-    result = body(*(operand[:boundary] for operand in flat))
+    result = body(*(row[:, :boundary] for row in rows))
     if boundary < size:
-        result = np.concatenate([result, tail(*(operand[boundary:] for operand in flat))])
+        result = np.concatenate([result, tail(*(row[:, boundary:] for row in rows))], axis=1)
     ordered = result.reshape([shape[axis] for axis in axes])
     return np.ascontiguousarray(ordered.transpose(np.argsort(axes)) if axes else ordered)

@@ -78,6 +78,34 @@ def binary(
             yield _case(name + suffix, clipped if suffix else build, (a, b), result)
 
 
+def broadcast(
+    rng: np.random.Generator, engine: str, dtype: str, order: str, ties: bool
+) -> Iterator[OperatorCase]:
+    """Sums of an image and something smaller: PyTorch counts its blocks within runs of elements."""
+    if _common(engine, dtype) == "qnnpack":
+        return  # it wants equal shapes
+    batch, channels, height, width = 2, int(rng.integers(1, 150)), *(int(v) for v in rng.integers(2, 13, 2))
+    scales, zo = Scales.random(rng, ties), random_zero(rng, dtype)
+    a = random_tensor(rng, (batch, channels, height, width), dtype, scales.first, order)
+    for shape in (
+        (batch, channels, 1, 1),
+        (1, channels, 1, 1),
+        (1, 1, 1, 1),
+        (batch, 1, height, width),
+        (1, channels, height, width),
+    ):
+        b = random_tensor(rng, shape, dtype, scales.second, order)
+
+        def build(x: Any, y: Any, b: Quantized = b) -> Any:
+            output = (real(scales.output), zero(zo))
+            return dialect.add(
+                x, y, *a.parameters, *b.parameters, *output, engine="pytorch", memory_order=order
+            )
+
+        result = _quantized.add(a.tensor, b.tensor, scales.output, zo)
+        yield _case(f"add_{'x'.join(map(str, shape))}", build, (a, b), result)
+
+
 def unary(
     rng: np.random.Generator, engine: str, dtype: str, order: str, ties: bool
 ) -> Iterator[OperatorCase]:
@@ -331,6 +359,7 @@ def batch_norm(
 
 FAMILIES: dict[str, Family] = {
     "binary": binary,
+    "broadcast": broadcast,
     "unary": unary,
     "clamp": clamp,
     "borders": borders,

@@ -87,7 +87,7 @@ def add(call: ElementCall) -> LaneFunction:
     output = Quantization(call, *call.operands[6:8])
     ratio = max(left.scale, right.scale) / np.float32(call.operands[6].scalar())
     small = bool(ratio < _LARGEST_RATIO)
-    places = call.places()
+    places = call.places(operands=2)
 
     def body(first: Any, second: Any) -> Lane:
         return output.rounded((left.vector(first) + right.vector(second)) * output.inverse, small)

@@ -10,7 +10,7 @@ from typing import Any
 from tvm import tirx
 
 from autotune_qnn.dialect.attributes import Attributes
-from autotune_qnn.dialect.engine import memory_axes
+from autotune_qnn.dialect.engine import run_axes
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import int32
@@ -19,12 +19,12 @@ from autotune_qnn.kernels.operand import LaneFunction, Operand
 
 @dataclass(frozen=True)
 class Places:
-    """Elements counted in the order of the framework's memory: those before `boundary` lie in whole blocks.
+    """Elements of runs counted in the order of the framework's memory: those before `boundary` lie in whole blocks.
 
     Attributes:
         shape: of the tensor.
-        axes: its axes in the order of memory.
-        boundary, count: elements in whole blocks, and all elements.
+        axes: the axes of a run, in the order of memory.
+        boundary, count: elements of a run in whole blocks, and all elements of a run.
     """
 
     shape: tuple[int, ...]
@@ -86,11 +86,15 @@ class ElementCall:
             flat = flat * extent + place
         return flat
 
-    def places(self) -> Places:
-        """Which elements lie in whole blocks, by the attributes tail_block and memory_order."""
-        count, block = math.prod(self.shape), self.number("tail_block")
+    def places(self, operands: int = 1) -> Places:
+        """Which elements lie in whole blocks, by the attributes tail_block and memory_order and the shapes of the
+        first `operands` operands.
+        """
+        shapes = [operand.shape for operand in self.operands[:operands]]
+        axes = run_axes(self.shape, shapes, self.text("memory_order"))
+        count, block = math.prod(self.shape[axis] for axis in axes), self.number("tail_block")
         boundary = count // block * block if block else count
-        return Places(self.shape, memory_axes(len(self.shape), self.text("memory_order")), boundary, count)
+        return Places(self.shape, axes, boundary, count)
 
 
 Rule = Callable[[ElementCall], LaneFunction]
