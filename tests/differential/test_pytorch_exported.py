@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,22 @@ def test_wrong_shapes_and_arithmetics_are_refused(program: Path, tmp_path: Path)
     damaged.write_bytes(program.read_bytes()[:-100])
     with pytest.raises(ModelError):
         frontend.load(damaged, ImportOptions(input_shape=(1, 3, 32, 32)))
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Inductor needs a C++ compiler")
+def test_a_trained_network_is_identical_to_what_inductor_compiles(shared: Path, tmp_path: Path) -> None:
+    from tests.support.resnet20 import trained
+
+    calibration = [torch.from_numpy(values) for values in inputs(4)]
+    path = quantized_program(trained(shared), calibration, quantizer("x86"), tmp_path / "resnet20.pt2")
+    model = loaded(path, Arithmetic.INDUCTOR)
+    assert any("as Inductor does" in line for line in model.remarks)
+    with get_frontend("pytorch").reference(model, 1) as runner:
+        for values in inputs(6):
+            (expected,) = runner.run([values])
+            (found,) = reference.run(model.mod, [values])
+            assert np.array_equal(found, expected)
 
 
 def test_a_float_program_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 """The pass that raises an exported program to integers: dequantize → operator → quantize becomes one operator on the
 stored integers wherever that computes the same.
 
-- Operators that only move or compare elements (reshape, slice, max-pool, relu, …) give the same on stored integers,
-  and a quantize with the parameters of the dequantize before it gives the integers back. That is exact: for |q − z| up
-  to 255, f4(f4(q − z)·f4(s))·f4(1/s) lies within 2⁻¹⁴ of q − z.
+- Operators that only move or compare elements (reshape, slice, padding with zero, max-pool, relu, …) give the same on
+  stored integers, and a quantize with the parameters of the dequantize before it gives the integers back. That is
+  exact: for |q − z| up to 255, f4(f4(q − z)·f4(s))·f4(1/s) lies within 2⁻¹⁴ of q − z.
 - relu and other clamps after a convolution and before its quantize are clips of the integers: rounding is monotonic.
 - Convolutions and linear layers of dequantized data with stored weights sum integers, exactly. PyTorch sums the
   dequantized products in float32, in an order of its own: there both results are the same real number, rounded
@@ -55,6 +55,7 @@ _MOVES = frozenset(
     }
 )
 _MAX_POOL = "aten::max_pool2d_with_indices"
+_PAD = "aten::constant_pad_nd"
 _STORED_MAX_POOL = "aten::max_pool2d"
 _CLAMPS = frozenset({"aten::relu", "aten::relu6", "aten::hardtanh", "aten::clamp"})
 
@@ -186,7 +187,8 @@ class _Pass:
         name = node.name.removesuffix("_")
         if name == _MAX_POOL and self.uses[node.outputs[1]]:
             return False
-        if name != _MAX_POOL and name not in _MOVES:
+        zeros = name == _PAD and node.arguments.get("value") in (0, None)
+        if name != _MAX_POOL and name not in _MOVES and not zeros:
             return False
         fact = self._fact(node, "self")
         if not isinstance(fact, Stored):
