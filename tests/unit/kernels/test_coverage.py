@@ -7,10 +7,14 @@ from autotune_qnn.kernels.anchors import is_anchor
 from autotune_qnn.kernels.elements import is_elementwise
 
 
+# Other tests register operators of their own, named so.
+OPERATORS = [name for name in dialect.operator_names() if not name.startswith("qnn.test_")]
+
+
 def test_every_operator_has_a_kernel() -> None:
-    without = [name for name in dialect.operator_names() if not (is_anchor(name) or is_elementwise(name))]
+    without = [name for name in OPERATORS if not (is_anchor(name) or is_elementwise(name))]
     assert without == []
 
 
 def test_no_operator_has_two_rules() -> None:
-    assert not [name for name in dialect.operator_names() if is_anchor(name) and is_elementwise(name)]
+    assert not [name for name in OPERATORS if is_anchor(name) and is_elementwise(name)]
