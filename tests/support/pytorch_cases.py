@@ -232,6 +232,8 @@ def pooling(
         bool(rng.integers(2)) or chosen == "qnnpack",
     )
 
+    ceil_mode = chosen == "pytorch" and bool(rng.integers(2))
+
     def average(data: Any, divisor: int = 0) -> Any:
         return dialect.avg_pool2d(
             data,
@@ -241,13 +243,14 @@ def pooling(
             strides=(stride, stride),
             padding=(padding,) * 4,
             count_include_pad=counts_padding,
+            ceil_mode=ceil_mode,
             engine=chosen,
             memory_order=x.memory_order,
             divisor=divisor,
             **({} if avx512() or chosen == "qnnpack" else {"tail_block": 8}),
         )
 
-    arguments = (x.tensor, pool, stride, padding, False, counts_padding)
+    arguments = (x.tensor, pool, stride, padding, ceil_mode, counts_padding)
     yield _case("avg_pool2d", average, (x,), _functional.avg_pool2d(*arguments))
     if chosen == "pytorch":
         yield _case(

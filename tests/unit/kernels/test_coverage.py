@@ -6,7 +6,6 @@ from autotune_qnn import dialect
 from autotune_qnn.kernels.anchors import is_anchor
 from autotune_qnn.kernels.elements import is_elementwise
 
-
 # Other tests register operators of their own, named so.
 OPERATORS = [name for name in dialect.operator_names() if not name.startswith("qnn.test_")]
 
