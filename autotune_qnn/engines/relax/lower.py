@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -89,8 +90,18 @@ def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> 
     mod = tvm.IRModule({"main": bare.function})
     name = re.sub(r"\W+", "_", bare.functions[0])[:_LONGEST_NAME]
     expected = PlainReference(mod, target.tvm(), outputs)
-    template = PlainTemplate(threads)
+    template = PlainTemplate(threads, _parameter_bytes(bare.function))
     return TuningTask(name, bare.key, "plain", bare.weight, mod, bare.functions, 0, template, expected)
+
+
+def _parameter_bytes(function: Any) -> int:
+    """Bytes of all tensors that a PrimFunc takes; 0 where an extent is not constant."""
+    total = 0
+    for buffer in function.params:
+        if not all(isinstance(extent, tirx.IntImm) for extent in buffer.shape):
+            return 0
+        total += math.prod(int(extent) for extent in buffer.shape) * tvm.DataType(str(buffer.dtype)).itemsize
+    return total
 
 
 def _kernel_task(bare: _Bare, lowered: LoweredKernel, threads: int) -> TuningTask:

@@ -8,8 +8,9 @@ from functools import reduce
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import worthwhile
 
-_PARALLEL_ELEMENTS = 65536
+_ELEMENTS_PER_NS = 8.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class ConcatenateTemplate:
 
     def default(self) -> Config:
         """The first vector length that fits, in parallel where the tensor is large."""
-        parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
+        time = math.prod(self.shape) / _ELEMENTS_PER_NS
+        parallel = worthwhile(time, self.threads, math.prod(self.shape[:-1]))
         return Config.of(lanes=self._lanes()[0], parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:

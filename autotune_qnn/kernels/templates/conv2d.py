@@ -16,6 +16,7 @@ from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import CONV_MACS_PER_NS, evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     copy_rows,
     divisors,
@@ -24,10 +25,9 @@ from autotune_qnn.kernels.templates.primitives import (
     vectorize_last,
 )
 
-_ALL_ROWS = 1 << 20
 _UNROLLED_STEPS = 64
 _LONGEST_UNROLL = 256
-_PARALLEL_MACS = 400_000
+_EVEN = 0.95
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class ConvTemplate:
         rows, columns, blocks: the register tile. quads: unrolled steps of the reduction. unroll_kernel: whether
         the kernel's rows and columns are unrolled too. band: tiles of rows that are finished before the next
         output channels (1: data stays in cache; all: weights do). pad_in_band: copy the border band by band.
-        parallel: whether bands and channel blocks are spread over threads.
+        parallel: whether the tasks, bands times channel blocks (bands alone with pad_in_band), are spread over
+        threads. With all rows in one band threads share the data and split the weights, otherwise the reverse.
         """
         geometry = self.geometry
-        bands = (*(band for band in (1, 2, 4, 8) if band < geometry.out_height), _ALL_ROWS)
         knobs = (
             Knob("rows", divisors(geometry.out_height, 8)),
             Knob("columns", divisors(geometry.computed_width, 28)),
             Knob("blocks", divisors(self._blocks, 16)),
             Knob("quads", divisors(geometry.quads, 16)),
             Knob("unroll_kernel", (0, 1) if geometry.kernel[0] * geometry.columns > 1 else (0,)),
-            Knob("band", bands),
+            Knob("band", divisors(geometry.out_height, geometry.out_height)),
             Knob("pad_in_band", (0, 1) if geometry.padded else (0,)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         )
@@ -99,6 +99,7 @@ class ConvTemplate:
                     pixels = rows * columns
                     reuse = pixels * blocks / (pixels + blocks)
                     score = min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - rows / 1000
+                    score *= self._evenness(values, self._even_band(values))
                     if best is None or score > best[0]:
                         best = (score, values)
         assert best is not None  # one pixel and one block always fit
@@ -112,13 +113,30 @@ class ConvTemplate:
         # Without dot-product instructions a step is many instructions, and LLVM takes seconds for long code.
         small = bool(self.dot.intrinsic) and kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
         values["unroll_kernel"] = 1 if 1 in knobs["unroll_kernel"] and small else 0
-        values["band"] = _ALL_ROWS
-        if self.threads > 1:
-            tiles = self.geometry.out_height // tile["rows"]
-            values["band"] = next((band for band in knobs["band"] if band * 4 >= tiles), _ALL_ROWS)
+        values["band"] = self._even_band(tile)
         values["pad_in_band"] = 0
-        values["parallel"] = int(1 in knobs["parallel"] and self.geometry.macs > _PARALLEL_MACS)
+        values["parallel"] = int(self._threads > 1 and self._tasks(tile, values["band"]) > 1)
         return Config.from_mapping({name: values[name] for name in knobs})
+
+    def _tasks(self, tile: Mapping[str, int], band: int) -> int:
+        """How many tasks there are: bands of that many tiles of rows, times blocks of channels."""
+        bands = self.geometry.out_height // tile["rows"] // band
+        return self.geometry.batch * bands * (self._blocks // tile["blocks"])
+
+    @cached_property
+    def _threads(self) -> int:
+        """The threads that the default uses: one where a parallel region would cost more than it gains."""
+        time = self.geometry.macs / CONV_MACS_PER_NS
+        return self.threads if worthwhile(time, self.threads, self.threads) else 1
+
+    def _evenness(self, tile: Mapping[str, int], band: int) -> float:
+        return evenness(self._tasks(tile, band), self._threads)
+
+    def _even_band(self, tile: Mapping[str, int]) -> int:
+        """The largest band whose tasks keep all threads about equally busy, or the one that comes nearest."""
+        tiles = self.geometry.out_height // tile["rows"]
+        bands = sorted(divisors(tiles, tiles), key=lambda band: (-min(self._evenness(tile, band), _EVEN), -band))
+        return bands[0]
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, window_sum, conv, corrected and output."""

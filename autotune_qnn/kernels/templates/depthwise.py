@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_qnn.kernels.geometry import ConvGeometry
+from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all, vectorize_last
 
-_PARALLEL_MACS = 400_000
 _LONGEST_UNROLL = 96
+_EVEN = 0.95
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,18 @@ class DepthwiseTemplate:
         columns = min(fitting, key=lambda columns: abs(columns - 7))
         row_bytes = self.geometry.computed_width * self.dot.lanes * 5
         bands = [band for band in knobs["band"] if (band + 2) * row_bytes * self.geometry.strides[0] <= 32768]
-        return Config.of(
-            columns=columns,
-            band=max(bands, default=1),
-            channels_outside=0,
-            parallel=int(1 in knobs["parallel"] and self.geometry.macs > _PARALLEL_MACS),
-        )
+        band, time = max(bands, default=1), self.geometry.macs / DEPTHWISE_MACS_PER_NS
+        parallel = worthwhile(time, self.threads, self._tasks(band))
+        if parallel:
+            even = {band: min(evenness(self._tasks(band), self.threads), _EVEN) for band in bands}
+            band = max(even, key=lambda band: (even[band], band), default=1)
+        return Config.of(columns=columns, band=band, channels_outside=0, parallel=int(parallel))
+
+    def _tasks(self, band: int) -> int:
+        """How many tasks there are: bands of that many rows, times blocks of channels."""
+        geometry = self.geometry
+        blocks = ceil_div(geometry.out_channels, self.dot.lanes)
+        return geometry.batch * (geometry.out_height // band) * blocks
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, quads, window_sum, depthwise, corrected and output."""

@@ -6,6 +6,7 @@ tile of accumulators in registers while the kernel's rows pass, and narrows the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,9 @@ from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, quads_intrinsic
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all
 
-_PARALLEL_MACS = 400_000
 _USUAL_COLUMNS = 2
 
 
@@ -60,10 +61,12 @@ class DepthwiseWideTemplate:
         """Two columns, eight accumulators: enough to hide the multiply's latency."""
         knobs = {knob.name: knob.values for knob in self.space().knobs}
         fitting = [columns for columns in knobs["columns"] if self._fits({"columns": columns})]
+        tasks = math.prod(self.wide.tiles[:3])
+        time = self.wide.conv.macs / DEPTHWISE_MACS_PER_NS
         return Config.of(
             columns=min(fitting, key=lambda columns: (abs(columns - _USUAL_COLUMNS), -columns)),
             groups_outside=0,
-            parallel=int(1 in knobs["parallel"] and self.wide.conv.macs > _PARALLEL_MACS),
+            parallel=int(worthwhile(time, self.threads, tasks)),
         )
 
     def apply(self, sch: Any, config: Config) -> None:

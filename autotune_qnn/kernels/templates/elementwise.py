@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import worthwhile
 
-_PARALLEL_ELEMENTS = 65536
+_ELEMENTS_PER_NS = 8.0
 _LANES = (16, 8)
 
 
@@ -49,9 +50,11 @@ class ElementwiseTemplate:
 
     def default(self) -> Config:
         """One vector of up to 16 at a time, in parallel where the tensor is large."""
-        parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
         run = math.prod(self.shape[-self._inner_axes() :])
         lanes = next((lanes for lanes in _LANES if run % lanes == 0 and self.broadcast), _LANES[0])
+        elements = math.prod(self.shape)
+        tasks = elements // (lanes if run % lanes == 0 else run)
+        parallel = worthwhile(elements / _ELEMENTS_PER_NS, self.threads, tasks)
         return Config.of(lanes=lanes, unroll=1, parallel=int(parallel))
 
     def _inner_axes(self) -> int:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
+from autotune_qnn.kernels.templates.parallel import worthwhile
 from autotune_qnn.kernels.templates.primitives import copy_rows, divisors, unroll_all, vectorize_last
 
-_PARALLEL_MACS = 400_000
+_MACS_PER_NS = 16.0
 _REGISTERS = 16
 _WANTED_ROWS = 6
 
@@ -59,7 +60,9 @@ class MatmulTemplate:
         knobs = {knob.name: knob.values for knob in self.space().knobs}
         rows = max(row for row in knobs["rows"] if row <= _WANTED_ROWS)
         vectors = max(count for count in knobs["vectors"] if self._fits({"rows": rows, "vectors": count}))
-        parallel = 1 in knobs["parallel"] and math.prod(self.shape) * self.inner > _PARALLEL_MACS
+        tasks = math.prod(self.shape) // (rows * vectors * self.lanes)
+        time = math.prod(self.shape) * self.inner / _MACS_PER_NS
+        parallel = worthwhile(time, self.threads, tasks)
         return Config.of(rows=rows, vectors=vectors, parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
+from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
 
 _SPATIAL, _REDUCTION = 0, 2
@@ -13,9 +14,15 @@ _SPATIAL, _REDUCTION = 0, 2
 
 @dataclass(frozen=True)
 class PlainTemplate:
-    """Inlines what can be inlined; gives every other block vectors along its last axis, reductions outside them."""
+    """Inlines what can be inlined; gives every other block vectors along its last axis, reductions outside them.
+
+    Attributes:
+        threads: that the kernel may use.
+        bytes: that it reads and writes.
+    """
 
     threads: int
+    bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -33,8 +40,9 @@ class PlainTemplate:
         )
 
     def default(self) -> Config:
-        """Vectors of 16, producers inlined, one thread."""
-        return Config.of(lanes=16, inline=1, parallel=0)
+        """Vectors of 16, producers inlined, in parallel where much memory is touched."""
+        parallel = worthwhile(self.bytes / BYTES_PER_NS, self.threads, self.threads)
+        return Config.of(lanes=16, inline=1, parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule every block of the kernel."""
