@@ -1,14 +1,15 @@
-"""qnn.conv2d and qnn.conv2d_transpose: exact int32 accumulators of (q − zero point)·(w − zero point)."""
+"""qnn.conv2d and qnn.conv2d_transpose: int32 accumulators of (q − zero point)·(w − zero point)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.dialect.numeric import Array, along, f4, f8, integer, shifted
+from autotune_qnn.dialect.pairs import ACCUMULATIONS, EXACT, PAIRS_INT16, lost_in_pairs
 from autotune_qnn.dialect.registry import OperatorSpec, make_call, reference, register
 from autotune_qnn.dialect.view import ANY_SCALE_DTYPES, CallView, TensorView
 
@@ -35,11 +36,13 @@ def conv2d(
     kernel_layout: str = "OHWI",
     out_layout: str = "NHWC",
     out_dtype: str = "int32",
+    accumulation: str = EXACT,
 ) -> Any:
     """Convolution of int8 or uint8 data (N, H, W, C) with kernel (O, KH, KW, C/groups): int32 (N, OH, OW, O).
 
     padding is top, left, bottom, right and holds the input's zero point. Output channel o reads the input
     channels of group o // (O/groups); depthwise is groups == C. Kernel scale and zero point are () or (O,).
+    accumulation is EXACT or, for depthwise convolutions of uint8 data with int8 kernels, PAIRS_INT16 (see `pairs`).
     """
     attrs = _attributes(
         kernel_size,
@@ -51,6 +54,7 @@ def conv2d(
         (data_layout, kernel_layout, out_layout),
         out_dtype,
     )
+    attrs["accumulation"] = accumulation
     operands = [data, kernel, input_zero_point, kernel_zero_point, input_scale, kernel_scale]
     return make_call("qnn.conv2d", operands, attrs)
 
@@ -156,6 +160,8 @@ def _check_operands(view: CallView) -> tuple[TensorView, int]:
 
 def _infer_conv2d(view: CallView) -> TensorView:
     data, channels = _check_operands(view)
+    if view.choice("accumulation", ACCUMULATIONS) == PAIRS_INT16:
+        _check_pairs(view, data)
     size = view.attributes.integers("kernel_size", 2)
     strides, dilation = view.positive("strides", 2), view.positive("dilation", 2)
     padding = view.not_negative("padding", 4)
@@ -170,6 +176,16 @@ def _infer_conv2d(view: CallView) -> TensorView:
             )
         extents.append(span // strides[axis] + 1)
     return TensorView((data.shape[0], extents[0], extents[1], channels), "int32")
+
+
+def _check_pairs(view: CallView, data: TensorView) -> None:
+    kernel = view.data("kernel", rank=4)
+    if kernel.shape[3] != 1 or (data.dtype, kernel.dtype) != ("uint8", "int8"):
+        raise view.error(
+            "attribute accumulation",
+            f"{PAIRS_INT16} is for depthwise convolutions of uint8 data with int8 kernels, not {data.dtype} with "
+            f"{kernel.dtype} of {kernel.shape[3]} input channels",
+        )
 
 
 def _infer_conv2d_transpose(view: CallView) -> TensorView:
@@ -232,30 +248,41 @@ def conv2d_reference(
     kernel_scale: Array,
 ) -> Array:
     """Convolve as `conv2d` states, one matrix product (or one multiply-add if depthwise) a kernel tap."""
-    top, left, bottom, right = attrs.integers("padding", 4)
-    strides, dilation = attrs.integers("strides", 2), attrs.integers("dilation", 2)
-    groups = attrs.integer("groups")
+    groups, zero_point = attrs.integer("groups"), integer(input_zero_point)
     weights = _centred_kernel(kernel, kernel_zero_point)
-    image = data.astype(np.int32) - np.int32(integer(input_zero_point))
-    image = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    image = data.astype(np.int32) - np.int32(zero_point)
     out_channels, rows, columns, depth = weights.shape
-    height = (image.shape[1] - (rows - 1) * dilation[0] - 1) // strides[0] + 1
-    width = (image.shape[2] - (columns - 1) * dilation[1] - 1) // strides[1] + 1
     dtype = _accumulation_dtype(image, weights)
     image, weights = image.astype(dtype), weights.astype(dtype)
     if depth == 1:
         image = np.repeat(image, out_channels // groups, axis=3)
-    result = np.zeros((image.shape[0], height, width, out_channels), dtype)
-    for row in range(rows):
-        for column in range(columns):
-            y, x = row * dilation[0], column * dilation[1]
-            window = image[
-                :,
-                y : y + strides[0] * (height - 1) + 1 : strides[0],
-                x : x + strides[1] * (width - 1) + 1 : strides[1],
-            ]
-            _add_tap(result, window, weights[:, row, column], groups)
-    return result.astype(np.int64).astype(np.int32)
+    window = _windows(attrs, image, (rows, columns))
+    result = np.zeros((*window(0).shape[:3], out_channels), dtype)
+    for tap in range(rows * columns):
+        _add_tap(result, window(tap), weights[:, tap // columns, tap % columns], groups)
+    total = result.astype(np.int64).astype(np.int32)
+    if attrs.string("accumulation") == EXACT:
+        return total
+    stored = (image + np.float32(zero_point)).astype(np.uint8)
+    return np.asarray(total + lost_in_pairs(_windows(attrs, stored, (rows, columns), zero_point), kernel))
+
+
+def _windows(
+    attrs: Attributes, image: Array, size: tuple[int, int], border: int = 0
+) -> Callable[[int], Array]:
+    """The data under each tap, in row-major order: a function from the tap to (N, OH, OW, C)."""
+    top, left, bottom, right = attrs.integers("padding", 4)
+    strides, dilation = attrs.integers("strides", 2), attrs.integers("dilation", 2)
+    padded = np.pad(image, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=border)
+    height = (padded.shape[1] - (size[0] - 1) * dilation[0] - 1) // strides[0] + 1
+    width = (padded.shape[2] - (size[1] - 1) * dilation[1] - 1) // strides[1] + 1
+
+    def window(tap: int) -> Array:
+        y, x = tap // size[1] * dilation[0], tap % size[1] * dilation[1]
+        rows = slice(y, y + strides[0] * (height - 1) + 1, strides[0])
+        return padded[:, rows, x : x + strides[1] * (width - 1) + 1 : strides[1]]
+
+    return window
 
 
 def _accumulation_dtype(image: Array, weights: Array) -> type[np.floating[Any]]:

@@ -57,6 +57,8 @@ def _unary(b: Bench, so: float = 0.05) -> tuple[Any, ...]:
 
 ONE, SAME = (1, 1), {"padding": (1, 1, 1, 1)}
 ISAS = {"every_isa": True}
+PAIRS = {"accumulation": "PAIRS_INT16"}
+UNSIGNED = {"dtypes": ("uint8",)}
 CONVOLUTIONS = (
     *(case(f"conv2d {label(a)}", conv(20, ONE, a, True), (1, 2, 3, 5)) for a in ACCUMULATORS),
     case("conv2d 1x1", conv(24, ONE), (1, 5, 7, 32), (2, 3, 3, 3), **ISAS),
@@ -74,6 +76,10 @@ CONVOLUTIONS = (
     case("depthwise 5x5", conv(33, (5, 5), groups=33, strides=(2, 2), padding=(2,) * 4), (1, 9, 7, 33), **ISAS),
     case("depthwise weights' zero point", conv(17, (3, 3), groups=17, zero=130, **SAME), (2, 4, 4, 17), **ISAS),
     case("depthwise multiplier", conv(6, (3, 3), groups=3, **SAME), (1, 5, 5, 3), **ISAS),
+    case("depthwise in pairs", conv(32, (3, 3), groups=32, **SAME, **PAIRS), (1, 7, 7, 32), **ISAS, **UNSIGNED),
+    case("depthwise 5x5 in pairs", conv(33, (5, 5), groups=33, strides=(2, 2), padding=(2,) * 4, **PAIRS), (2, 9, 7, 33), **UNSIGNED),
+    case("depthwise in pairs, weights' zero point", conv(17, (2, 3), groups=17, zero=-9, **PAIRS), (1, 4, 4, 17), **ISAS, **UNSIGNED),
+    case("depthwise multiplier in pairs", conv(16, (3, 3), groups=8, **SAME, **PAIRS), (1, 5, 5, 8), **UNSIGNED),
     case("depthwise dilated", conv(8, (3, 3), groups=8, dilation=(2, 2), padding=(2,) * 4), (1, 7, 7, 8)),
 )  # fmt: skip
 

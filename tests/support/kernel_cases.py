@@ -56,7 +56,7 @@ class Bench:
         transposed = options.pop("transposed", False)
         construct = dialect.conv2d_transpose if transposed else dialect.conv2d
         depth = int(x.ty.shape[3]) // options["groups"]
-        weights = self.array((channels, *kernel, depth), "uint8" if wide else "int8")
+        weights = self.array((channels, *kernel, depth), "uint8" if wide > 0 else "int8")
         parameters = (self.zero, self.integer(wide), self.real(0.1), self.real(0.01))
         result = self(construct(x, weights, *parameters, kernel_size=kernel, channels=channels, **options))
         return self(relax.op.add(result, self.bias(channels)))

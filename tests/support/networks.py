@@ -28,6 +28,7 @@ class ConvCase:
     weight_zero_point: int = 0
     residual: bool = False
     batch: int = 1
+    accumulation: str = "EXACT"
 
     def module(self, seed: int = 0) -> Any:
         """The network, with random weights."""
@@ -80,6 +81,7 @@ class ConvCase:
             padding=(self.padding,) * 4,
             dilation=(self.dilation, self.dilation),
             groups=self.groups,
+            accumulation=self.accumulation,
         )
 
 
@@ -104,6 +106,7 @@ CONVOLUTIONS = (
     ConvCase(14, 14, 96, 24, weight_zero_point=120),
     ConvCase(14, 14, 32, 32, 3, 1, 1, groups=32, weight_zero_point=130),
     ConvCase(12, 12, 24, 24, 3, 2, 1, groups=24, weight_zero_point=130),
+    ConvCase(12, 14, 40, 40, 3, 1, 1, groups=40, accumulation="PAIRS_INT16"),
     ConvCase(37, 37, 8, 16, 3, 1, 1),
     ConvCase(11, 11, 8, 16, 3, 1, 2, dilation=2),
     ConvCase(1, 1, 64, 100),

@@ -157,6 +157,11 @@ LAYERS: dict[str, Case] = {
         lambda rng: convolution(rng, (128, 128), 5, padding=2, groups=128, stride=2, per_channel=False),
         (1, 128, 7, 7),
     ),
+    "depthwise_multiplier": (
+        lambda rng: convolution(rng, (104, 208), 7, padding=3, groups=104),
+        (1, 104, 8, 5),
+    ),
+    "depthwise_narrow": (lambda rng: convolution(rng, (12, 12), groups=12), (1, 12, 5, 6)),
     "conv1d": (lambda rng: row_convolution(rng, (6, 10), False), (2, 6, 20)),
     "conv1d_relu": (lambda rng: row_convolution(rng, (16, 16), True), (1, 16, 33)),
     "transposed": (lambda rng: transposed(rng, (16, 16)), (1, 16, 5, 6)),

@@ -1,5 +1,5 @@
-"""quantized::conv1d, conv2d, conv_transpose1d, conv_transpose2d and linear, with and without relu: exact accumulators
-and the output stage of the engine.
+"""quantized::conv1d, conv2d, conv_transpose1d, conv_transpose2d and linear, with and without relu: accumulators, exact
+but for fbgemm's depthwise convolutions, and the output stage of the engine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
-from autotune_qnn.frontends.pytorch.engines import convolution_stage, linear_stage
+from autotune_qnn.frontends.pytorch.engines import accumulation, convolution_stage, linear_stage
 from autotune_qnn.frontends.pytorch.graph import Node, PackedWeights, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
 from autotune_qnn.quantization import Arithmetic
@@ -47,8 +47,8 @@ def convert_convolution(conversion: Conversion, node: Node) -> list[Value]:
         raise ModelError(
             f"operator {node.index} ({node.name}) is for {depth} channels, its data have {data.shape[1]}"
         )
-    accumulator = conversion.emit(_accumulate(conversion, node, expr, data, weights))
     stage = convolution_stage(conversion.engine, weights, conversion.graph.cpu)
+    accumulator = conversion.emit(_accumulate(conversion, node, expr, data, weights, stage))
     value = _finish(conversion, node, accumulator, weights, stage, result)
     if rank == 3:
         value = relax.op.reshape(
@@ -95,7 +95,7 @@ def _check_data(data: TensorMeta, node: Node) -> None:
 
 
 def _accumulate(
-    conversion: Conversion, node: Node, expr: Expr, data: TensorMeta, weights: PackedWeights
+    conversion: Conversion, node: Node, expr: Expr, data: TensorMeta, weights: PackedWeights, stage: str
 ) -> Expr:
     """The int32 sums of NHWC data."""
     pads = weights.padding * 2
@@ -111,8 +111,9 @@ def _accumulate(
             padding=pads,
             dilation=weights.dilation,
             groups=weights.groups,
+            accumulation=accumulation(stage, weights),
         )
-    _warn_of_onednn(conversion, node, weights)
+    _warn_of_onednn(conversion, node, weights, stage)
     return dialect.conv2d_transpose(
         *operands,
         kernel_size=window,
@@ -125,8 +126,7 @@ def _accumulate(
     )
 
 
-def _warn_of_onednn(conversion: Conversion, node: Node, weights: PackedWeights) -> None:
-    stage = convolution_stage(conversion.engine, weights, conversion.graph.cpu)
+def _warn_of_onednn(conversion: Conversion, node: Node, weights: PackedWeights, stage: str) -> None:
     if stage.startswith("onednn") and weights.weight.shape[0] != weights.channels:
         _LOGGER.warning(
             "%s (operator %d): PyTorch's engine %s returns wrong numbers for transposed convolutions whose input and "

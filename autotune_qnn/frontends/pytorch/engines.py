@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from autotune_qnn.dialect.pairs import EXACT, PAIRS_INT16
 from autotune_qnn.errors import UsageError
 from autotune_qnn.frontends.pytorch.graph import CpuTraits, Graph, PackedWeights
 from autotune_qnn.quantization import Arithmetic
@@ -46,6 +47,27 @@ def _prefers_onednn(weights: PackedWeights, cpu: CpuTraits) -> bool:
     symmetric = not np.any(weights.zero_point)
     extended = any(weights.output_padding)
     return cpu.vnni and symmetric and weights.groups <= MOST_ONEDNN_GROUPS and not extended
+
+
+def accumulation(stage: str, weights: PackedWeights) -> str:
+    """How the kernel that a convolution runs in adds products: fbgemm's depthwise kernel in pairs (see `pairs`)."""
+    return PAIRS_INT16 if stage == Arithmetic.FBGEMM and _fbgemm_depthwise(weights) else EXACT
+
+
+def _fbgemm_depthwise(weights: PackedWeights) -> bool:
+    """Whether fbgemm has a depthwise kernel for the convolution. Its others add in 32 bits where there is VNNI."""
+    if weights.weight.ndim != 4 or weights.transposed or weights.weight.shape[1] != 1:
+        return False
+    side = weights.weight.shape[2]
+    return (
+        weights.groups % 8 == 0
+        and weights.channels in (weights.groups, 2 * weights.groups)
+        and side in (3, 5, 7)
+        and weights.weight.shape[3] == side
+        and set(weights.stride) <= {1, 2}
+        and set(weights.dilation) == {1}
+        and set(weights.padding) == {side // 2}
+    )
 
 
 def linear_stage(engine: Arithmetic) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from autotune_qnn.dialect.pairs import PAIRS_INT16, pairs_can_saturate
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
+from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, store_wide
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
@@ -79,6 +82,8 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         call.attributes.integer("groups"),
     )
     arguments = (weights, call.constant(3), zero_point, call.bias)
+    if call.attributes.string("accumulation") == PAIRS_INT16 and pairs_can_saturate(weights):
+        return _in_pairs(call, geometry, data.tensor, arguments)
     wide = WideGeometry.of(geometry, call.dot) if geometry.groups == channels > 1 else None
     if wide is not None and call.channelwise and call.output.dtype in ("int8", "uint8"):
         return _wide(call, wide, data.tensor, arguments)
@@ -97,6 +102,18 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         return Lane(result.value(index), clamped=True)
 
     return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template)
+
+
+def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
+    result = depthwise_pairs(call.inputs, geometry, call.dot, data, *arguments)
+    plain = dataclasses.replace(call.dot, depthwise_intrinsic="")
+    return Anchor(
+        lambda index: Lane(result.value(index), clamped=True),
+        "depthwise_pairs",
+        convolution_name(geometry),
+        result.macs,
+        DepthwiseTemplate.factory(geometry, plain),
+    )
 
 
 def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> Anchor:

@@ -19,7 +19,7 @@ from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 
 
-def _padded(geometry: ConvGeometry, data: Any, pad_value: Any, channels: int) -> Any:
+def padded_data(geometry: ConvGeometry, data: Any, pad_value: Any, channels: int) -> Any:
     """The input with its border, one channel for each output channel, rounded up to whole vectors."""
     top, left = geometry.padding[:2]
     multiplier = geometry.group_outputs
@@ -124,7 +124,7 @@ def depthwise(
     vnni = bool(shape.depthwise_intrinsic)
     split = SplitWeights.of(weights, weight_zero_point, "int8" if vnni else "int16")
     pad_value = inputs.integer(data_zero_point).astype("uint8")
-    padded = _padded(geometry, data, pad_value, channels)
+    padded = padded_data(geometry, data, pad_value, channels)
     packed = inputs.constant(_pack(geometry, split.values, shape, channels, vnni), "weights")
     folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
     if not vnni:

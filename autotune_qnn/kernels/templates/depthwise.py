@@ -15,7 +15,13 @@ from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, evenness, worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all, vectorize_last
+from autotune_qnn.kernels.templates.primitives import (
+    divisors,
+    find_block,
+    reduction_axes,
+    unroll_all,
+    vectorize_last,
+)
 
 _LONGEST_UNROLL = 96
 _EVEN = 0.95
@@ -112,9 +118,8 @@ class DepthwiseTemplate:
     def _accumulate(self, sch: Any, block: Any, vnni: bool, nested: bool) -> None:
         """Order the loops inside a tile: kernel rows (and quads or columns), pixels, a vector of channels."""
         loops = list(sch.get_loops(block))
-        count = 3 if vnni else 2
-        *spatial, column, channel = loops[:-count]
-        del spatial
+        count = reduction_axes(sch, block)
+        column, channel = loops[-count - 2 : -count]
         reduction = loops[-count:]
         lane = sch.split(channel, [None, self.dot.lanes])[1] if nested else channel
         if vnni:
@@ -123,12 +128,11 @@ class DepthwiseTemplate:
             unroll_all(sch, [kernel_row, quad, column])
             update = sch.blockize(lane)
         else:
-            kernel_row, kernel_column = reduction
-            sch.reorder(kernel_row, kernel_column, column, lane)
-            unroll_all(sch, [kernel_row, kernel_column, column])
+            sch.reorder(*reduction, column, lane)
+            unroll_all(sch, [*reduction, column])
             sch.vectorize(lane)
             update = block
-        initial = sch.decompose_reduction(update, kernel_row)
+        initial = sch.decompose_reduction(update, reduction[0])
         self._finish(sch, update, initial, vnni)
 
     def _finish(self, sch: Any, update: Any, initial: Any, vnni: bool) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tvm import tirx
+
 TVM_SCHEDULE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 """What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
 
@@ -20,6 +22,11 @@ def find_block(sch: Any, name: str) -> Any | None:
         return sch.get_sblock(name)
     except TVM_SCHEDULE_ERRORS:
         return None
+
+
+def reduction_axes(sch: Any, block: Any) -> int:
+    """How many of a block's axes are summed over."""
+    return sum(int(axis.iter_type) == tirx.IterVar.CommReduce for axis in sch.get(block).iter_vars)
 
 
 def unroll_all(sch: Any, loops: Iterable[Any]) -> None:

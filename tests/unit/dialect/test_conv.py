@@ -3,8 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from autotune_qnn import dialect
+from autotune_qnn.dialect.pairs import pairs_can_saturate
+from autotune_qnn.errors import DialectError
 from tests.support.dialect import evaluate, scale, zero
 
 
@@ -104,3 +107,44 @@ def test_grouped_transposed_convolution() -> None:
     data = np.array([1, 2], np.int8).reshape(1, 1, 1, 2)
     kernel = np.array([3, 4], np.int8).reshape(2, 1, 1, 1)
     assert _conv2d(data, kernel, groups=2, output_padding=(0, 0)).ravel().tolist() == [3, 8]
+
+
+def _in_pairs(taps: list[int], data: list[int], zi: int = 0, zw: int = 0, **attrs: Any) -> list[int]:
+    """A depthwise convolution of one channel by a window of one row."""
+    kernel = np.array(taps, np.int8).reshape(1, 1, -1, 1)
+    image = np.array(data, np.uint8).reshape(1, 1, -1, 1)
+    result = _conv2d(image, kernel, zi, zw, accumulation="PAIRS_INT16", **attrs)
+    return [int(value) for value in result.ravel()]
+
+
+def test_pairs_of_products_saturate_by_themselves() -> None:
+    assert _in_pairs([127, 127, 1], [255, 255, 255]) == [32767 + 255]
+    assert _in_pairs([1, 127, 127], [255, 255, 255]) == [255 * 255]
+    assert _in_pairs([-128, -128, 127, -128], [255] * 4) == [-32768 - 255]
+    assert _in_pairs([127, 127, 127, 127], [255] * 4) == [2 * 32767]
+    assert _in_pairs([64, 64], [255, 255]) == [255 * 128]
+
+
+def test_zero_points_are_taken_off_saturated_pairs() -> None:
+    assert _in_pairs([127, 127], [255, 255], zi=100) == [32767 - 100 * 254]
+    assert _in_pairs([127, 127], [255, 255], zw=27) == [32767 - 27 * 510]
+    # The border holds the zero point, which saturates as data do.
+    assert _in_pairs([127, 127], [255], zi=200, padding=(0, 1, 0, 0)) == [32767 - 200 * 254]
+
+
+@pytest.mark.parametrize(
+    ("taps", "possible"),
+    [([127, 2], True), ([127, 1], False), ([-128, -1], True), ([-128, 127], False), ([0, 127, 127], False)],
+)
+def test_pairs_that_can_saturate(taps: list[int], possible: bool) -> None:
+    assert pairs_can_saturate(np.array([[0] * len(taps), taps], np.int8)) is possible
+
+
+def test_only_depthwise_convolutions_of_unsigned_data_add_in_pairs() -> None:
+    data, kernel = np.zeros((1, 1, 1, 2), np.uint8), np.zeros((1, 1, 1, 2), np.int8)
+    with pytest.raises(DialectError, match="PAIRS_INT16 is for depthwise"):
+        _conv2d(data, kernel, accumulation="PAIRS_INT16")
+    with pytest.raises(DialectError, match="PAIRS_INT16 is for depthwise"):
+        _conv2d(data[..., :1].astype(np.int8), kernel[..., :1], accumulation="PAIRS_INT16")
+    with pytest.raises(DialectError, match="accumulation"):
+        _conv2d(data, kernel, accumulation="TRIPLES")
