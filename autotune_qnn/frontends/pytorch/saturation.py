@@ -21,8 +21,8 @@ def saturation_remarks(graph: Graph) -> tuple[str, ...]:
     if not count:
         return ()
     line = (
-        f"without VNNI fbgemm adds products in pairs in 16 bits that saturate: outputs of {count} layers may differ where "
-        "activations leave the range that networks are calibrated for"
+        f"without VNNI fbgemm adds products in pairs in 16 bits that saturate: outputs of {count} layers may differ "
+        "where activations leave the range that networks are calibrated for"
     )
     return (line,)
 
