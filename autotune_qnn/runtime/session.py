@@ -8,7 +8,6 @@ with Session.load("mobilenet.so", threads=1) as session:
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tvm_ffi
 from tvm.runtime import cpu, load_module, tensor
 from tvm.runtime.vm import VirtualMachine
 
 from autotune_qnn.build.manifest import Manifest, TensorSpec, read_manifest
 from autotune_qnn.errors import BuildError, TargetError, UsageError
 from autotune_qnn.host import host_flags
+from autotune_qnn.runtime.threads import KernelThreads
 
 Array = npt.NDArray[Any]
 
@@ -35,6 +34,7 @@ class Session:
         self.manifest = manifest
         self.library = library
         self.threads = threads
+        self._workers = KernelThreads(threads)
         try:
             self._machine: Any = VirtualMachine(load_module(str(library)), cpu())
         except (RuntimeError, OSError, AttributeError, ValueError) as error:
@@ -56,7 +56,6 @@ class Session:
                 f"{path} was built for {manifest.target!r}; this CPU has no {', '.join(missing)}"
             )
         count = manifest.threads if threads is None else threads
-        set_threads(count)
         return cls(path.resolve(), manifest, count)
 
     @property
@@ -72,7 +71,7 @@ class Session:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run once. Raises UsageError where an input's number, shape or dtype is not the model's."""
         tensors = self._tensors(inputs)
-        result = self._machine["main"](*tensors)
+        result = self._workers.call(self._machine["main"], *tensors)
         outputs = [result] if hasattr(result, "numpy") else list(result)
         return [np.array(value.numpy()) for value in outputs]
 
@@ -80,11 +79,12 @@ class Session:
         """Seconds a run, `repeat` times, each the mean of `number` runs in a row."""
         tensors = self._tensors(inputs)
         timer = self._machine.time_evaluator("main", cpu(), number=number, repeat=repeat)
-        return [float(seconds) for seconds in timer(*tensors).results]
+        return [float(seconds) for seconds in self._workers.call(timer, *tensors).results]
 
     def close(self) -> None:
         """Let go of the library."""
         self._machine = None
+        self._workers.close()
 
     def __enter__(self) -> Session:
         return self
@@ -111,16 +111,6 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
                 f"input {spec.name!r} is {spec.dtype} {list(spec.shape)}; "
                 f"{value.dtype.name} {list(value.shape)} was given"
             )
-
-
-def set_threads(count: int) -> None:
-    """Let TVM's thread pool, which is one a process, use `count` threads from now on."""
-    if not 1 <= count <= 1024:
-        raise UsageError(f"--threads has to be from 1 to 1024, not {count}")
-    os.environ["TVM_NUM_THREADS"] = str(count)
-    configure = tvm_ffi.get_global_func("runtime.config_threadpool", allow_missing=True)
-    if configure is not None:
-        configure(1, count)
 
 
 def _first_line(error: BaseException) -> str:

@@ -195,3 +195,11 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         manifests.write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sessions_side_by_side_use_their_own_threads(exported: Path) -> None:
+    used = tvm.get_global_func("runtime.NumThreads")
+    with Session.load(exported, threads=1) as one, Session.load(exported, threads=2) as two:
+        for session in (one, two, one, two):
+            session.run([X, X])
+            assert session._workers.call(used) == session.threads

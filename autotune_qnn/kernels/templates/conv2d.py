@@ -135,7 +135,9 @@ class ConvTemplate:
     def _even_band(self, tile: Mapping[str, int]) -> int:
         """The largest band whose tasks keep all threads about equally busy, or the one that comes nearest."""
         tiles = self.geometry.out_height // tile["rows"]
-        bands = sorted(divisors(tiles, tiles), key=lambda band: (-min(self._evenness(tile, band), _EVEN), -band))
+        bands = sorted(
+            divisors(tiles, tiles), key=lambda band: (-min(self._evenness(tile, band), _EVEN), -band)
+        )
         return bands[0]
 
     def apply(self, sch: Any, config: Config) -> None:
