@@ -183,11 +183,18 @@ def _cached(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            networks.save_module(module, shape, Path(folder) / file.name)
+            _save(module, shape, Path(folder) / file.name)
             settle(Path(folder) / file.name, file)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{file} cannot be written: {error}") from error
     return file
+
+
+def _save(module: Any, shape: tuple[int, ...], path: Path) -> None:
+    """Write a network as TorchScript."""
+    from autotune_qnn.frontends.pytorch.files import save_module
+
+    save_module(module, shape, path)
 
 
 def _pictures(name: str, shape: tuple[int, ...]) -> Any:

@@ -24,8 +24,8 @@ from autotune_qnn.dialect import reference  # noqa: E402
 from autotune_qnn.engines.relax.target import TargetSpec  # noqa: E402
 from autotune_qnn.errors import ModelError, UnsupportedOperatorError, UsageError  # noqa: E402
 from autotune_qnn.frontends.base import ImportedModel, ImportOptions  # noqa: E402
-from autotune_qnn.frontends.pytorch.files import load_state_dict  # noqa: E402
-from autotune_qnn.frontends.pytorch.frontend import FRONTEND, import_module, save_module  # noqa: E402
+from autotune_qnn.frontends.pytorch.files import load_state_dict, save_module  # noqa: E402
+from autotune_qnn.frontends.pytorch.frontend import FRONTEND, import_module  # noqa: E402
 from autotune_qnn.frontends.pytorch.torch_runtime import quantized_engine, quietly  # noqa: E402
 from autotune_qnn.quantization import Arithmetic  # noqa: E402
 from autotune_qnn.runtime.session import Session  # noqa: E402
@@ -219,6 +219,20 @@ def test_every_unsupported_operator_is_listed(tmp_path: Path) -> None:
     assert "has 4 operators" in text
     assert "aten::cumsum ×1 | aten::erfinv ×2 | aten::roll ×1" in text
     assert "Warning" not in text
+
+
+class Places(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small_network()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.nn.functional.max_pool2d(self.network(x), 2, return_indices=True)
+
+
+def test_places_of_the_highest_values_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedOperatorError, match="with the places of the highest values"):
+        import_module(Places().eval(), tmp_path / "places.pt", SMALL)
 
 
 def test_float_network_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ leaky_relu. Of floats too.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from tvm import relax
@@ -12,7 +13,7 @@ from tvm import relax
 from autotune_qnn import dialect
 from autotune_qnn.dialect.pytorch import quantize_scalar
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, engine_of, rule
-from autotune_qnn.frontends.pytorch.graph import Node
+from autotune_qnn.frontends.pytorch.graph import Node, clamp_bounds
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
 from autotune_qnn.frontends.pytorch.placement import common_order, elementwise
 from autotune_qnn.quantization import dtype_range
@@ -96,10 +97,10 @@ def convert_leaky_relu(conversion: Conversion, node: Node) -> list[Value]:
     return [elementwise(conversion, result, [operand], build)]
 
 
-@rule("aten::relu", "quantized::relu")
+@rule("aten::relu")
 def convert_relu(conversion: Conversion, node: Node) -> list[Value]:
     """Stored integers clipped at the zero point; floats at zero."""
-    operand = node.ref("self" if "self" in node.arguments else "qx")
+    operand = node.ref("self")
     value, data = conversion.value(operand), conversion.meta(operand)
     if not data.quantized:
         return [Value(relax.op.nn.relu(value.expr), value.order)]
@@ -112,35 +113,24 @@ def convert_relu(conversion: Conversion, node: Node) -> list[Value]:
     "aten::clamp_max",
     "aten::hardtanh",
     "quantized::clamp",
-    "aten::relu6",
     "quantized::relu6",
 )
 def convert_clamp(conversion: Conversion, node: Node) -> list[Value]:
     """Clipped at quantized bounds, rint(f4(x·(1/s)) + z) each; floats at the bounds themselves."""
     operand = node.ref("self" if "self" in node.arguments else "qx")
     value, data = conversion.value(operand), conversion.meta(operand)
-    low, high = _bounds(node)
+    low, high = clamp_bounds(node)
     if not data.quantized:
-        limits = (-_LARGEST_FLOAT if low is None else low, _LARGEST_FLOAT if high is None else high)
+        limits = (max(low, -_LARGEST_FLOAT), min(high, _LARGEST_FLOAT))
         return [Value(relax.op.clip(value.expr, *limits), value.order)]
     scale, zero_point = conversion.per_tensor(data)
     lowest, highest = dtype_range(data.dtype)
     bounds = (
-        lowest if low is None else int(quantize_scalar(low, scale, zero_point, data.dtype)),
-        highest if high is None else int(quantize_scalar(high, scale, zero_point, data.dtype)),
+        int(quantize_scalar(low, scale, zero_point, data.dtype)) if math.isfinite(low) else lowest,
+        int(quantize_scalar(high, scale, zero_point, data.dtype)) if math.isfinite(high) else highest,
     )
     expr = value.expr if bounds == (lowest, highest) else relax.op.clip(value.expr, *bounds)
     return [_as_qnnpack_stores(conversion, node, Value(expr, value.order))]
-
-
-def _bounds(node: Node) -> tuple[float | None, float | None]:
-    if node.name.removesuffix("_").endswith("relu6"):
-        return 0.0, 6.0
-    low, high = (
-        next((node.number(name) for name in names if node.has(name)), None)
-        for names in (("min", "min_val"), ("max", "max_val"))
-    )
-    return low, high
 
 
 def _as_qnnpack_stores(conversion: Conversion, node: Node, value: Value) -> Value:

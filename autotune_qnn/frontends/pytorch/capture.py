@@ -132,7 +132,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]  # PyTorch carries no t
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         keywords = kwargs or {}
-        tensors = _tensors([*args, *keywords.values()])
+        tensors = tensors_in([*args, *keywords.values()])
         if not any(id(tensor) in self._numbers for tensor in tensors):
             return func(*args, **keywords)
         try:
@@ -149,7 +149,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]  # PyTorch carries no t
         schema = func._schema
         arguments = self._arguments(schema, args, keywords)
         result = func(*args, **keywords)
-        made = _tensors(result if isinstance(result, (list, tuple)) else [result])
+        made = tensors_in([result])
         if not made:
             if schema.name in _PARAMETERS:
                 return result
@@ -213,14 +213,16 @@ def _memory(tensor: Any) -> int:
     return int(tensor.untyped_storage().data_ptr())
 
 
-def _tensors(values: Sequence[Any]) -> list[Any]:
-    """The tensors among some values, those in lists too."""
+def tensors_in(values: Sequence[Any]) -> list[Any]:
+    """The tensors among some values, in order, those in lists and dictionaries too."""
     found: list[Any] = []
     for value in values:
         if isinstance(value, torch.Tensor):
             found.append(value)
+        elif isinstance(value, Mapping):
+            found.extend(tensors_in(list(value.values())))
         elif isinstance(value, (list, tuple)):
-            found.extend(_tensors(value))
+            found.extend(tensors_in(value))
     return found
 
 
@@ -278,8 +280,7 @@ def _refusal(error: Exception, inputs: Sequence[Array]) -> ModelError:
 
 
 def _outputs(recorder: Recorder, result: Any) -> tuple[int, ...]:
-    values = list(result.values()) if isinstance(result, Mapping) else result
-    tensors = _tensors(values if isinstance(values, (list, tuple)) else [values])
+    tensors = tensors_in([result])
     if not tensors:
         raise ModelError("the network returns no tensor")
     found = [recorder.number(tensor) for tensor in tensors]

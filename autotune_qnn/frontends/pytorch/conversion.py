@@ -66,10 +66,14 @@ def zero(value: int) -> Expr:
 
 
 class Conversion:
-    """The state of one import: the value of each tensor, in every order in which it was needed."""
+    """The state of one import: the value of each tensor, in every order in which it was needed.
+
+    `used` holds the numbers of tensors that anything is done with.
+    """
 
     def __init__(self, graph: Graph, builder: Any) -> None:
         self.graph = graph
+        self.used = graph.used()
         self._builder = builder
         self._values: dict[int, Value] = {}
         self._stored: dict[tuple[int, Order], Expr] = {}

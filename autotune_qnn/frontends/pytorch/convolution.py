@@ -5,11 +5,13 @@ but for fbgemm's depthwise convolutions, and the output stage of the engine.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 from tvm import relax
 
 from autotune_qnn import dialect
+from autotune_qnn.dialect.pairs import EXACT
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
@@ -42,13 +44,13 @@ def convert_convolution(conversion: Conversion, node: Node) -> list[Value]:
     expr = conversion.last(operand)
     if rank == 3:
         expr = conversion.emit(relax.op.reshape(expr, image))
-    depth = weights.weight.shape[0] if weights.transposed else weights.weight.shape[1] * weights.groups
-    if depth != data.shape[1]:
+    if weights.depth != data.shape[1]:
         raise ModelError(
-            f"operator {node.index} ({node.name}) is for {depth} channels, its data have {data.shape[1]}"
+            f"operator {node.index} ({node.name}) is for {weights.depth} channels, its data have {data.shape[1]}"
         )
     stage = convolution_stage(conversion.engine, weights, conversion.graph.cpu)
-    accumulator = conversion.emit(_accumulate(conversion, node, expr, data, weights, stage))
+    _warn_of_onednn(conversion, node, weights, stage)
+    accumulator = sums(conversion, expr, data, weights, accumulation(stage, weights))
     value = _finish(conversion, node, accumulator, weights, stage, result)
     if rank == 3:
         value = relax.op.reshape(
@@ -69,14 +71,8 @@ def convert_linear(conversion: Conversion, node: Node) -> list[Value]:
             f"operator {node.index} ({node.name}) is for {weights.weight.shape[1]} features, "
             f"its data are {list(data.shape)}"
         )
-    accumulator = dialect.dense(
-        conversion.plain(operand),
-        dialect.constant(weights.weight),
-        *_quantization(conversion, data, weights),
-        units=weights.channels,
-    )
-    stage = linear_stage(conversion.engine)
-    value = _finish(conversion, node, conversion.emit(accumulator), weights, stage, result)
+    accumulator = sums(conversion, conversion.plain(operand), data, weights)
+    value = _finish(conversion, node, accumulator, weights, linear_stage(conversion.engine), result)
     return [Value(value, in_order(data.rank))]
 
 
@@ -94,40 +90,34 @@ def _check_data(data: TensorMeta, node: Node) -> None:
         raise UnsupportedUseError(f"{data.dtype} data")
 
 
-def _accumulate(
-    conversion: Conversion, node: Node, expr: Expr, data: TensorMeta, weights: PackedWeights, stage: str
+def sums(
+    conversion: Conversion, expr: Expr, data: TensorMeta, weights: PackedWeights, how: str = EXACT
 ) -> Expr:
-    """The int32 sums of NHWC data."""
-    pads = weights.padding * 2
+    """The int32 sums of a linear layer, features last, or of a convolution, channels last. `how` is a convolution's
+    attribute accumulation.
+    """
+    quantization = _quantization(conversion, data, weights)
+    if weights.weight.ndim == 2:
+        matrix = dialect.constant(weights.weight)
+        return conversion.emit(dialect.dense(expr, matrix, *quantization, units=weights.channels))
     kernel = ohwi(weights)
-    operands = (expr, dialect.constant(kernel), *_quantization(conversion, data, weights))
-    window = (int(kernel.shape[1]), int(kernel.shape[2]))
+    operands = (expr, dialect.constant(kernel), *quantization)
+    window: dict[str, Any] = {
+        "kernel_size": (int(kernel.shape[1]), int(kernel.shape[2])),
+        "channels": weights.channels,
+        "strides": weights.stride,
+        "padding": weights.padding * 2,
+        "dilation": weights.dilation,
+        "groups": weights.groups,
+    }
     if not weights.transposed:
-        return dialect.conv2d(
-            *operands,
-            kernel_size=window,
-            channels=weights.channels,
-            strides=weights.stride,
-            padding=pads,
-            dilation=weights.dilation,
-            groups=weights.groups,
-            accumulation=accumulation(stage, weights),
-        )
-    _warn_of_onednn(conversion, node, weights, stage)
-    return dialect.conv2d_transpose(
-        *operands,
-        kernel_size=window,
-        channels=weights.channels,
-        strides=weights.stride,
-        padding=pads,
-        output_padding=weights.output_padding,
-        dilation=weights.dilation,
-        groups=weights.groups,
-    )
+        return conversion.emit(dialect.conv2d(*operands, **window, accumulation=how))
+    extra = weights.output_padding
+    return conversion.emit(dialect.conv2d_transpose(*operands, **window, output_padding=extra))
 
 
 def _warn_of_onednn(conversion: Conversion, node: Node, weights: PackedWeights, stage: str) -> None:
-    if stage.startswith("onednn") and weights.weight.shape[0] != weights.channels:
+    if weights.transposed and stage.startswith("onednn") and weights.weight.shape[0] != weights.channels:
         _LOGGER.warning(
             "%s (operator %d): PyTorch's engine %s returns wrong numbers for transposed convolutions whose input and "
             "output channels differ; the imported network computes the right ones, so outputs will differ "
@@ -175,12 +165,9 @@ def _finish(
     """Bias, scales, rounding and relu."""
     data = conversion.meta(node.ref("X" if "X" in node.arguments else "qx"))
     scale, _ = conversion.per_tensor(data)
-    bias = weights.bias
-    if bias is None:
-        bias = np.zeros(weights.channels, np.float32)
     value = dialect.output_stage(
         accumulator,
-        dialect.constant(bias, "float32"),
+        dialect.constant(weights.addend, "float32"),
         real(scale),
         dialect.constant(weights.scale, "float64"),
         *conversion.parameters(result),

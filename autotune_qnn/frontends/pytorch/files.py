@@ -1,4 +1,4 @@
-"""Files of PyTorch networks: what kind they are, and loading them.
+"""Files of PyTorch networks: what kind they are, loading and writing them.
 
 A TorchScript file brings its own code, which runs when it is loaded and called. Everything else that PyTorch saves is
 a pickle: of that only tensors are ever read here.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 import zipfile
 from enum import Enum, auto
 from pathlib import Path
@@ -18,10 +17,9 @@ import torch
 
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.pytorch.capture import Module
-from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quietly
+from autotune_qnn.frontends.pytorch.torch_runtime import LOAD_ERRORS, first_line, quietly
 
 _LOGGER = logging.getLogger(__name__)
-_LOAD_ERRORS = (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError)
 
 
 class FileKind(Enum):
@@ -64,8 +62,21 @@ def load_torchscript(path: Path, *, trusted: bool = False) -> Module:
     try:
         with quietly():
             return torch.jit.load(str(path), map_location="cpu").eval()
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"{path} cannot be loaded as TorchScript: {first_line(error)}") from error
+
+
+def save_module(module: Module, shape: tuple[int, ...], path: Path) -> None:
+    """Writes a quantized module (eager or FX) as TorchScript, traced for a float32 input of `shape`.
+
+    ModelError where PyTorch cannot trace or write it.
+    """
+    try:
+        with quietly(), torch.no_grad():
+            traced = torch.jit.trace(module.eval(), torch.zeros(shape), check_trace=False)
+            torch.jit.save(traced, str(path))
+    except (RuntimeError, ValueError, TypeError, OSError) as error:
+        raise ModelError(f"the module cannot be traced: {first_line(error)}") from error
 
 
 def load_state_dict(path: Path) -> dict[str, Any]:
@@ -73,7 +84,7 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     try:
         with quietly():
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (*_LOAD_ERRORS, pickle.UnpicklingError) as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"{path} cannot be read as a state dict: {first_line(error)}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -101,8 +112,5 @@ def _other_content(path: Path) -> ModelError:
 
 def file_hash(path: Path) -> str:
     """The file's SHA-256, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

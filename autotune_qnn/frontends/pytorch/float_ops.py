@@ -13,6 +13,7 @@ from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, rule
 from autotune_qnn.frontends.pytorch.graph import ConstantTensor, Node, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
+from autotune_qnn.frontends.pytorch.placement import common_order
 
 _BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "aten::add": relax.op.add,
@@ -48,14 +49,7 @@ def convert_binary(conversion: Conversion, node: Node) -> list[Value]:
     if node.arguments.get("rounding_mode") is not None or factor not in (1, None):
         raise UnsupportedUseError("a factor or a rounding mode")
     _require_float(conversion, *operands)
-    order = next(
-        (
-            conversion.value(operand).order
-            for operand in operands
-            if conversion.meta(operand).shape == result.shape
-        ),
-        channels_last(result.rank),
-    )
+    order = common_order(conversion, result, operands)
     first, second = (conversion.broadcast(operand, order) for operand in operands)
     return [Value(_BINARY[node.name.removesuffix("_")](first, second), order)]
 
@@ -96,11 +90,10 @@ def convert_argmax(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(value, in_order(result.rank))]
 
 
-@rule("aten::mm", "aten::bmm", "aten::matmul")
+@rule("aten::mm", "aten::bmm")
 def convert_matmul(conversion: Conversion, node: Node) -> list[Value]:
     """Products of matrices."""
-    second = node.get("mat2" if "mat2" in node.arguments else "other")
-    operands = (node.get("self"), second)
+    operands = (node.get("self"), node.get("mat2"))
     _require_float(conversion, *operands)
     first, other = (conversion.plain(operand) for operand in operands)
     return [Value(relax.op.matmul(first, other), in_order(conversion.result(node).rank))]
@@ -126,7 +119,7 @@ def convert_linear(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(relax.op.add(product, conversion.plain(bias)), in_order(rank))]
 
 
-@rule("aten::convolution", "aten::_convolution", "aten::conv2d")
+@rule("aten::convolution", "aten::_convolution")
 def convert_convolution(conversion: Conversion, node: Node) -> list[Value]:
     """A float convolution of images with constant weights."""
     operand, weight, bias = node.get("input"), node.get("weight"), node.get("bias")
@@ -152,7 +145,7 @@ def convert_convolution(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(value, channels_last(4))]
 
 
-@rule("aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::batch_norm")
+@rule("aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training")
 def convert_batch_norm(conversion: Conversion, node: Node) -> list[Value]:
     """Batch normalization by the stored statistics: one factor and one addend a channel."""
     operand = node.get("input")

@@ -5,19 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from autotune_qnn.errors import ModelError, UsageError
 from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceRunner, TensorInfo
 from autotune_qnn.frontends.pytorch.capture import Module, Observer, capture, required_inputs
 from autotune_qnn.frontends.pytorch.engines import checked_engine, engine_made_for
 from autotune_qnn.frontends.pytorch.exported.reading import Reading, read_program
-from autotune_qnn.frontends.pytorch.files import FileKind, file_hash, file_kind, load_torchscript
+from autotune_qnn.frontends.pytorch.files import (
+    FileKind,
+    file_hash,
+    file_kind,
+    load_torchscript,
+    save_module,
+)
 from autotune_qnn.frontends.pytorch.graph import Graph
 from autotune_qnn.frontends.pytorch.importer import import_graph, parameter_names
 from autotune_qnn.frontends.pytorch.reference import PytorchReference
 from autotune_qnn.frontends.pytorch.saturation import saturation_remarks
-from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quantized_engine, quietly
+from autotune_qnn.frontends.pytorch.torch_runtime import quantized_engine
 from autotune_qnn.quantization import Arithmetic
 
 MAX_BATCH = 4096
@@ -115,19 +120,6 @@ def _describe(graph: Graph, indices: tuple[int, ...], names: tuple[str, ...]) ->
         TensorInfo(name, meta.shape, meta.dtype, meta.scale, meta.zero_point)
         for name, meta in zip(names, metas, strict=True)
     )
-
-
-def save_module(module: Module, shape: tuple[int, ...], path: Path) -> None:
-    """Writes a quantized module (eager or FX) as TorchScript, traced for a float32 input of `shape`.
-
-    ModelError where PyTorch cannot trace or write it.
-    """
-    try:
-        with quietly(), torch.no_grad():
-            traced = torch.jit.trace(module.eval(), torch.zeros(shape), check_trace=False)
-            torch.jit.save(traced, str(path))
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        raise ModelError(f"the module cannot be traced: {first_line(error)}") from error
 
 
 def import_module(module: Module, path: Path, options: ImportOptions) -> ImportedModel:

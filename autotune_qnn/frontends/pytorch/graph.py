@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.quantization import Arithmetic
@@ -107,9 +109,19 @@ class PackedWeights:
         return int(self.weight.shape[0])
 
     @property
+    def depth(self) -> int:
+        """Input channels."""
+        return int(self.weight.shape[0] if self.transposed else self.weight.shape[1] * self.groups)
+
+    @property
     def per_channel(self) -> bool:
         """Whether every output channel has its scale."""
         return self.scale.ndim > 0
+
+    @property
+    def addend(self) -> Array:
+        """The bias, zeros where there is none: float32 (O,)."""
+        return np.zeros(self.channels, np.float32) if self.bias is None else self.bias
 
 
 Argument = Any
@@ -210,3 +222,28 @@ class Graph:
         """The parameters of every convolution and linear layer."""
         found = (value for node in self.nodes for value in node.arguments.values())
         return tuple(value for value in found if isinstance(value, PackedWeights))
+
+    def used(self) -> frozenset[int]:
+        """The numbers of all tensors that some operator takes or the network returns."""
+        taken = (reference.index for node in self.nodes for reference in references(node.arguments))
+        return frozenset((*taken, *self.outputs))
+
+
+def references(value: Any) -> list[ValueRef]:
+    """The tensors that arguments refer to, each as often as they do."""
+    if isinstance(value, ValueRef):
+        return [value]
+    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
+    return [reference for item in values for reference in references(item)]
+
+
+def clamp_bounds(node: Node) -> tuple[float, float]:
+    """What relu, relu6, hardtanh or a clamp clamps to; infinite where there is no bound."""
+    name = node.name.split("::")[-1].removesuffix("_")
+    if name in ("relu", "relu6"):
+        return 0.0, math.inf if name == "relu" else 6.0
+    low, high = (
+        next((node.number(name) for name in names if node.has(name)), None)
+        for names in (("min", "min_val"), ("max", "max_val"))
+    )
+    return -math.inf if low is None else low, math.inf if high is None else high

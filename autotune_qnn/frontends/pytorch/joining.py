@@ -12,7 +12,7 @@ from autotune_qnn.frontends.pytorch.graph import Node, ValueRef
 from autotune_qnn.frontends.pytorch.layout import Value, channels_last
 
 
-@rule("quantized::cat", "quantized::cat_relu", "aten::cat", "aten::concat")
+@rule("quantized::cat", "quantized::cat_relu", "aten::cat")
 def convert_cat(conversion: Conversion, node: Node) -> list[Value]:
     """Stored in the order of the first operand; along channels of channels-last tensors by blocks."""
     if node.name.startswith("aten") and not conversion.result(node).quantized:

@@ -5,7 +5,6 @@ quantizes here.
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,25 +17,18 @@ import torch
 
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.pytorch.capture import Module
 from autotune_qnn.frontends.pytorch.engines import checked_engine
-from autotune_qnn.frontends.pytorch.frontend import save_module
-from autotune_qnn.frontends.pytorch.torch_runtime import first_line, one_thread, quantized_engine, quietly
+from autotune_qnn.frontends.pytorch.torch_runtime import (
+    LOAD_ERRORS,
+    first_line,
+    one_thread,
+    quantized_engine,
+    quietly,
+)
 from autotune_qnn.frontends.pytorch.torchvision_shim import import_torchvision
 from autotune_qnn.quantization import Arithmetic
 
-__all__ = [
-    "PublishedWeights",
-    "pretrained",
-    "published_weights",
-    "random_weighted",
-    "save_module",
-    "versions",
-]
-
-Module = Any
-"""A torch.nn.Module: torchvision is imported by a function, so its classes have no names here."""
-
-_LOAD_ERRORS = (RuntimeError, ValueError, OSError, EOFError, KeyError, AttributeError, pickle.UnpicklingError)
 _ONLY_TENSORS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _TRANSFORMING = frozenset({"googlenet", "inception_v3"})
 
@@ -77,7 +69,7 @@ def pretrained(name: str) -> Module:
         with quietly(), _environment(_ONLY_TENSORS, "1"):
             weights = get_model_weights(f"quantized_{name}").DEFAULT
             return getattr(builders, name)(weights=weights, quantize=True, progress=False).eval()
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"{file} does not hold torchvision's {name}: {first_line(error)}") from error
 
 

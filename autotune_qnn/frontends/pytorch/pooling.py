@@ -9,7 +9,7 @@ from tvm import relax
 from autotune_qnn import dialect
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, engine_of, rule
 from autotune_qnn.frontends.pytorch.graph import Node, TensorMeta
-from autotune_qnn.frontends.pytorch.layout import Value, channels_last, in_order
+from autotune_qnn.frontends.pytorch.layout import Value, channels_last, in_order, stored_shape
 
 NHWC = channels_last(4)
 
@@ -55,15 +55,12 @@ def convert_max_pool(conversion: Conversion, node: Node) -> list[Value]:
         dilation=dilation,
         layout="NHWC",
     )
-    value = Value(pooled, NHWC)
-    if len(node.outputs) == 1:
-        return [value]
-    return [value, Value(relax.op.zeros(_stored_indices(conversion, node), "int64"), NHWC)]
-
-
-def _stored_indices(conversion: Conversion, node: Node) -> tuple[int, ...]:
-    shape = conversion.result(node, 1).shape
-    return tuple(shape[axis] for axis in NHWC)
+    values = [Value(pooled, NHWC)]
+    for index in node.outputs[1:]:
+        if index in conversion.used:
+            raise UnsupportedUseError("the places of the highest values")
+        values.append(Value(relax.op.zeros(stored_shape(conversion.result(node).shape, NHWC), "int64"), NHWC))
+    return values
 
 
 @rule("aten::avg_pool2d")
@@ -164,7 +161,7 @@ def convert_mean(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(value, channels_last(result.rank) if keep else in_order(2))]
 
 
-@rule("aten::quantized_max_pool1d", "aten::max_pool1d")
+@rule("aten::quantized_max_pool1d")
 def convert_max_pool1d(conversion: Conversion, node: Node) -> list[Value]:
     """Highest values of windows along the last dimension, as images of one row."""
     operand, result = node.ref("self"), conversion.result(node)

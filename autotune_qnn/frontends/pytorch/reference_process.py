@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,7 @@ import torch
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
 from autotune_qnn.frontends.frames import read_frame, write_frame
+from autotune_qnn.frontends.pytorch.capture import numbers, tensors_in
 from autotune_qnn.frontends.pytorch.exported.program import executable
 from autotune_qnn.frontends.pytorch.torch_runtime import take_announcement
 from autotune_qnn.quantization import Arithmetic
@@ -43,7 +44,7 @@ class _Model:
         """The outputs; of quantized ones the stored integers."""
         with torch.inference_mode():
             result = self._network(*(torch.from_numpy(array) for array in inputs))
-        return [_numbers(tensor) for tensor in _tensors(result)]
+        return [numbers(tensor) for tensor in tensors_in([result])]
 
     def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """Mean seconds a run over `number` runs, `repeat` times, after three runs to warm up."""
@@ -59,19 +60,6 @@ class _Model:
                     network(*tensors)
                 seconds.append((time.perf_counter() - start) / number)
         return seconds
-
-
-def _tensors(value: Any) -> list[Any]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, (list, tuple)) else []
-
-
-def _numbers(tensor: Any) -> Array:
-    plain = tensor.int_repr() if tensor.is_quantized else tensor
-    return np.ascontiguousarray(plain.contiguous().numpy())
 
 
 def _answer(model: _Model, request: dict[str, Array]) -> dict[str, Any]:

@@ -38,33 +38,22 @@ def reshape(conversion: Conversion, operand: Argument, shape: Sequence[int]) -> 
 @rule(
     "aten::view",
     "aten::_unsafe_view",
-    "aten::reshape",
     "aten::_reshape_alias",
-    "aten::flatten",
     "aten::unsqueeze",
     "aten::squeeze",
-    "aten::unflatten",
 )
 def convert_view(conversion: Conversion, node: Node) -> list[Value]:
     """Every one of them is told by the shape of its result."""
     return [reshape(conversion, node.get("self"), conversion.result(node).shape)]
 
 
-@rule(
-    "aten::clone",
-    "aten::contiguous",
-    "aten::detach",
-    "aten::alias",
-    "aten::lift_fresh",
-    "aten::dropout",
-    "aten::native_dropout",
-)
+@rule("aten::clone", "aten::detach", "aten::alias", "aten::lift_fresh")
 def convert_copy(conversion: Conversion, node: Node) -> list[Value]:
     """The same elements; where PyTorch puts them in memory is known to every operator behind."""
-    return [conversion.value(node.get("self" if "self" in node.arguments else "input"))]
+    return [conversion.value(node.get("self"))]
 
 
-@rule("aten::_to_copy", "aten::to")
+@rule("aten::_to_copy")
 def convert_cast(conversion: Conversion, node: Node) -> list[Value]:
     """Elements in another dtype."""
     value, result = conversion.value(node.get("self")), conversion.result(node)
@@ -121,20 +110,28 @@ def convert_select(conversion: Conversion, node: Node) -> list[Value]:
     data = conversion.meta(operand)
     axis = node.integer("dim") % data.rank
     index = node.integer("index") % data.shape[axis]
-    value = _cut(conversion.value(operand), axis, index, index + 1)
+    return [_taken(conversion, conversion.value(operand), axis, index, conversion.result(node).shape)]
+
+
+def _taken(conversion: Conversion, value: Value, axis: int, index: int, shape: Sequence[int]) -> Value:
+    """One element of a dimension, which goes; `shape` is what is left."""
+    part = conversion.emit(_cut(value, axis, index, index + 1).expr)
     order = tuple(other - (other > axis) for other in value.order if other != axis)
-    extents = stored_shape(conversion.result(node).shape, order)
-    return [Value(relax.op.reshape(conversion.emit(value.expr), extents), order)]
+    return Value(relax.op.reshape(part, stored_shape(shape, order)), order)
 
 
-@rule(
-    "aten::split",
-    "aten::split_with_sizes",
-    "aten::chunk",
-    "aten::unsafe_split",
-    "aten::unsafe_chunk",
-    "aten::unbind",
-)
+@rule("aten::unbind")
+def convert_unbind(conversion: Conversion, node: Node) -> list[Value]:
+    """Every element of a dimension, which goes."""
+    operand = node.get("self")
+    value, axis = conversion.value(operand), node.integer("dim") % conversion.meta(operand).rank
+    return [
+        _taken(conversion, value, axis, place, conversion.result(node, place).shape)
+        for place in range(len(node.outputs))
+    ]
+
+
+@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split")
 def convert_split(conversion: Conversion, node: Node) -> list[Value]:
     """Consecutive parts of one dimension, told by the shapes of the results."""
     operand = node.get("self")
@@ -143,15 +140,9 @@ def convert_split(conversion: Conversion, node: Node) -> list[Value]:
     parts: list[Value] = []
     begin = 0
     for place in range(len(node.outputs)):
-        shape = conversion.result(node, place).shape
-        if "unbind" in node.name:
-            part = _cut(value, axis, place, place + 1)
-            order = tuple(other - (other > axis) for other in value.order if other != axis)
-            whole = relax.op.reshape(conversion.emit(part.expr), stored_shape(shape, order))
-            parts.append(Value(whole, order))
-            continue
-        parts.append(_cut(value, axis, begin, begin + shape[axis]))
-        begin += shape[axis]
+        extent = conversion.result(node, place).shape[axis]
+        parts.append(_cut(value, axis, begin, begin + extent))
+        begin += extent
     return parts
 
 
@@ -174,7 +165,7 @@ def convert_expand(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(relax.op.broadcast_to(expr, stored_shape(result.shape, order)), order)]
 
 
-@rule("quantized::channel_shuffle", "aten::channel_shuffle", "aten::native_channel_shuffle")
+@rule("aten::channel_shuffle")
 def convert_channel_shuffle(conversion: Conversion, node: Node) -> list[Value]:
     """Channels of the groups in turns."""
     operand = node.get("self")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,17 @@ import torch
 from autotune_qnn.errors import ModelError
 from autotune_qnn.quantization import Arithmetic
 
+LOAD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
+"""What PyTorch raises on a file that it cannot read."""
 _TOLD = re.compile(r"(builtins\.)?\w*Error: ")
 
 

@@ -101,14 +101,14 @@ def test_images_are_prepared_as_torchvision_does(tmp_path: Path, size: tuple[int
 def test_random_weights_are_the_same_every_time_and_leave_no_trace(tmp_path: Path) -> None:
     import torch
 
-    from autotune_qnn.frontends.pytorch import networks
+    from autotune_qnn.frontends.pytorch import files, networks
 
     state = torch.random.get_rng_state()
     before = (torch.backends.quantized.engine, torch.get_num_threads())
     outputs = []
     for place in range(2):
         module = networks.random_weighted("shufflenet_v2_x0_5", "fbgemm", picture_inputs(2, 64))
-        networks.save_module(module, (1, 3, 64, 64), tmp_path / f"{place}.pt")
+        files.save_module(module, (1, 3, 64, 64), tmp_path / f"{place}.pt")
         traced = torch.jit.load(str(tmp_path / f"{place}.pt"))
         outputs.append(traced(torch.from_numpy(picture_inputs(3, 64)[2:])).detach().numpy())
     assert np.array_equal(outputs[0], outputs[1])
@@ -154,13 +154,13 @@ def test_published_integers_name_the_cat(
     """The shared state dict, put where torch keeps what it has downloaded."""
     import torch
 
-    from autotune_qnn.frontends.pytorch import networks
+    from autotune_qnn.frontends.pytorch import files, networks
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = networks.published_weights("mobilenet_v2").file
     file.parent.mkdir(parents=True)
     file.symlink_to(shared / "models" / "pytorch" / "mobilenet_v2_qnnpack_rebuilt_state_dict.pth")
-    networks.save_module(networks.pretrained("mobilenet_v2"), (1, 3, 224, 224), tmp_path / "net.pt")
+    files.save_module(networks.pretrained("mobilenet_v2"), (1, 3, 224, 224), tmp_path / "net.pt")
     steps = Preprocessing.for_input((1, 3, 224, 224), "float32", NETWORKS["mobilenet_v2"].recipe)
     cat = steps.load(shared / "images" / "cat.png")
     scores = torch.jit.load(str(tmp_path / "net.pt"))(torch.from_numpy(cat[None]))

@@ -52,6 +52,7 @@ def stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stand:
     (tmp_path / "web").mkdir()
     stand = Stand(tmp_path / "web", tmp_path / "torch" / "checkpoints")
     monkeypatch.setattr(torchvision, "_networks", lambda: stand)
+    monkeypatch.setattr(torchvision, "_save", stand.save_module)
     return stand
 
 

@@ -33,11 +33,7 @@ class Layer:
         """Whether it can sum integers of such data."""
         if data.dtype not in STORED_DTYPES or not data.quantized:
             return False
-        weights = self.weights
-        if self.linear:
-            return data.rank == 2 and data.shape[1] == weights.weight.shape[1]
-        depth = weights.weight.shape[0] if weights.transposed else weights.weight.shape[1] * weights.groups
-        return data.rank == 4 and data.shape[1] == depth
+        return data.rank == (2 if self.linear else 4) and data.shape[1] == self.weights.depth
 
     def clamped(self, low: float, high: float) -> Layer:
         """The layer with a clamp behind it: min(max(x, low), high) of what it gives so far."""

@@ -23,10 +23,9 @@ from autotune_qnn.frontends.pytorch.exported.parameters import (
     QuantizedConstant,
 )
 from autotune_qnn.frontends.pytorch.graph import Argument, Graph
-from autotune_qnn.frontends.pytorch.torch_runtime import first_line, quietly
+from autotune_qnn.frontends.pytorch.torch_runtime import LOAD_ERRORS, first_line, quietly
 from autotune_qnn.quantization import Arithmetic
 
-_LOAD_ERRORS = (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError, AttributeError)
 _LARGEST_GRAPH = 1 << 30
 
 
@@ -48,7 +47,7 @@ def load_program(path: Path) -> Program:
         with quietly():
             program = torch.export.load(str(path))
             module = program.module()
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         raise ModelError(f"{path} cannot be loaded as an exported program: {first_line(error)}") from error
     shape, dtype = _signature(program, path)
     return Program(module, shape, dtype)

@@ -14,7 +14,6 @@ stored integers wherever that computes the same.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +28,14 @@ from autotune_qnn.frontends.pytorch.exported.parameters import (
     Parameters,
     per_tensor,
 )
-from autotune_qnn.frontends.pytorch.graph import Graph, Node, TensorMeta, ValueRef
+from autotune_qnn.frontends.pytorch.graph import (
+    Graph,
+    Node,
+    TensorMeta,
+    ValueRef,
+    clamp_bounds,
+    references,
+)
 
 LAYER = "raised::layer"
 """A convolution or linear layer on stored integers; see `layers.Layer`."""
@@ -38,7 +44,6 @@ _MOVES = frozenset(
     {
         "aten::view",
         "aten::_unsafe_view",
-        "aten::reshape",
         "aten::permute",
         "aten::transpose",
         "aten::t",
@@ -57,7 +62,7 @@ _MOVES = frozenset(
 _MAX_POOL = "aten::max_pool2d_with_indices"
 _PAD = "aten::constant_pad_nd"
 _STORED_MAX_POOL = "aten::max_pool2d"
-_CLAMPS = frozenset({"aten::relu", "aten::relu6", "aten::hardtanh", "aten::clamp"})
+_CLAMPS = frozenset({"aten::relu", "aten::hardtanh", "aten::clamp"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ class _Pass:
         fact = self._fact(node, "self")
         if not isinstance(fact, Pending):
             return False
-        low, high = _bounds(node)
+        low, high = clamp_bounds(node)
         self._wait(node.outputs[0], replace(fact, layer=fact.layer.clamped(low, high)))
         self.exact[node.name] += 1
         return True
@@ -297,25 +302,3 @@ class _Pass:
         outputs = tuple(self._tensor(meta) for meta in metas)
         self.nodes.append(Node(len(self.nodes), name, arguments, outputs))
         return outputs
-
-
-def references(value: Any) -> list[ValueRef]:
-    """The tensors that arguments refer to, each as often as they do."""
-    if isinstance(value, ValueRef):
-        return [value]
-    values = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple) else ()
-    return [reference for item in values for reference in references(item)]
-
-
-def _bounds(node: Node) -> tuple[float, float]:
-    """What a clamp clamps to."""
-    name = node.name.removesuffix("_")
-    if name == "aten::relu":
-        return 0.0, math.inf
-    if name == "aten::relu6":
-        return 0.0, 6.0
-    low, high = ("min_val", "max_val") if name == "aten::hardtanh" else ("min", "max")
-    return (
-        node.number(low) if node.has(low) else -math.inf,
-        node.number(high) if node.has(high) else math.inf,
-    )

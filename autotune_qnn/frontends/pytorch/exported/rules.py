@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
-from autotune_qnn.frontends.pytorch.convolution import ohwi
+from autotune_qnn.frontends.pytorch.convolution import sums
 from autotune_qnn.frontends.pytorch.exported.layers import Layer
 from autotune_qnn.frontends.pytorch.exported.parameters import (
     DEQUANTIZE,
@@ -64,7 +63,7 @@ def convert_layer(conversion: Conversion, node: Node) -> list[Value]:
     layer: Layer = node.get("layer")
     operand, result = node.ref("self"), conversion.result(node)
     data = conversion.meta(operand)
-    accumulator = conversion.emit(_sums(conversion, layer, conversion.last(operand), data))
+    accumulator = sums(conversion, conversion.last(operand), data, layer.weights)
     order = in_order(2) if layer.linear else channels_last(result.rank)
     if layer.output is None:
         return [Value(_float(conversion, layer, accumulator, data), order)]
@@ -72,7 +71,7 @@ def convert_layer(conversion: Conversion, node: Node) -> list[Value]:
     scale, _ = conversion.per_tensor(data)
     value = dialect.output_stage(
         accumulator,
-        dialect.constant(_bias(layer)),
+        dialect.constant(layer.weights.addend),
         real(scale),
         dialect.constant(layer.weights.scale, "float64"),
         real(layer.output.scale),
@@ -83,52 +82,18 @@ def convert_layer(conversion: Conversion, node: Node) -> list[Value]:
     return [Value(_clamped(conversion, value, layer, layer.output, stage), order)]
 
 
-def _sums(conversion: Conversion, layer: Layer, expr: Expr, data: TensorMeta) -> Expr:
-    weights = layer.weights
-    scale, zero_point = conversion.per_tensor(data)
-    points = weights.zero_point
-    if points.ndim and np.all(points == points[0]):
-        points = points[0]
-    quantization = [
-        zero(zero_point),
-        dialect.constant(points, "int32"),
-        real(scale),
-        dialect.constant(weights.scale, "float64"),
-    ]
-    if layer.linear:
-        return dialect.dense(expr, dialect.constant(weights.weight), *quantization, units=weights.channels)
-    kernel = ohwi(weights)
-    window: dict[str, Any] = {
-        "kernel_size": (int(kernel.shape[1]), int(kernel.shape[2])),
-        "channels": weights.channels,
-        "strides": weights.stride,
-        "padding": weights.padding * 2,
-        "dilation": weights.dilation,
-        "groups": weights.groups,
-    }
-    operands = (expr, dialect.constant(kernel), *quantization)
-    if weights.transposed:
-        return dialect.conv2d_transpose(*operands, **window, output_padding=weights.output_padding)
-    return dialect.conv2d(*operands, **window)
-
-
 def _float(conversion: Conversion, layer: Layer, accumulator: Expr, data: TensorMeta) -> Expr:
     """((f4(sum)·f4(si))·f4(sw)) + b, clamped."""
     scale, _ = conversion.per_tensor(data)
     value = conversion.emit(relax.op.astype(accumulator, "float32"))
     for factor in (np.float32(scale), layer.weights.scale.astype(np.float32)):
         value = conversion.emit(relax.op.multiply(value, dialect.constant(np.asarray(factor, np.float32))))
-    value = conversion.emit(relax.op.add(value, dialect.constant(_bias(layer))))
+    value = conversion.emit(relax.op.add(value, dialect.constant(layer.weights.addend)))
     if math.isfinite(layer.low):
         value = conversion.emit(relax.op.maximum(value, dialect.constant(np.float32(layer.low))))
     if math.isfinite(layer.high):
         value = conversion.emit(relax.op.minimum(value, dialect.constant(np.float32(layer.high))))
     return value
-
-
-def _bias(layer: Layer) -> Any:
-    bias = layer.weights.bias
-    return np.zeros(layer.weights.channels, np.float32) if bias is None else bias
 
 
 def _clamped(conversion: Conversion, value: Expr, layer: Layer, output: Parameters, stage: str) -> Expr:
