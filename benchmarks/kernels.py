@@ -1,7 +1,7 @@
 """Times every kernel of a network on its own, checked first against the dialect's reference.
 
     python benchmarks/kernels.py prepare FOLDER --model MODEL [the options of `build`]
-    python benchmarks/kernels.py measure FOLDER [--seconds S]
+    python benchmarks/kernels.py measure FOLDER [--seconds S] [--only REGEX]
 
 `prepare` compiles the kernels into FOLDER, with the default schedules and, where --log-dir holds them, the tuned ones;
 kernels that are there already stay. `measure` needs a machine of its own for as long as it runs, so it does nothing
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -127,12 +128,14 @@ def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> fl
     return min(results)
 
 
-def measure(folder: Path, seconds: float) -> None:
+def measure(folder: Path, seconds: float, only: str) -> None:
     """Time everything that `prepare` left in the folder, and print the table."""
     index = json.loads((folder / "index.json").read_text())
     table = []
     for record in index["kernels"]:
         kernel = Prepared(**record)
+        if not re.search(only, kernel.name):
+            continue
         tuned = _seconds(kernel, kernel.tuned, folder, seconds) if kernel.tuned else None
         table.append(Row(kernel, _seconds(kernel, kernel.default, folder, seconds), tuned))
     total = sum(row.kernel.weight * row.best for row in table)
@@ -154,12 +157,13 @@ def main() -> None:
     steps.add_parser("prepare").add_argument("folder", type=Path)
     measured = steps.add_parser("measure")
     measured.add_argument("folder", type=Path)
+    measured.add_argument("--only", default="", metavar="REGEX", help="kernels whose names it matches")
     measured.add_argument("--seconds", type=float, default=0.1, help="time spent on each kernel")
     arguments, options = parser.parse_known_args()
     if arguments.step == "prepare":
         prepare(arguments.folder, options)
     else:
-        measure(arguments.folder, arguments.seconds)
+        measure(arguments.folder, arguments.seconds, arguments.only)
 
 
 if __name__ == "__main__":

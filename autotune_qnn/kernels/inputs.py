@@ -50,7 +50,7 @@ class _Scalars:
 class KernelInputs:
     """Collects the parameters of one kernel in the order in which its PrimFunc takes them.
 
-    `order` is the order in which an anchor computes channels, None for their own.
+    `order` names the channel at each place where an anchor computes one, None where that is their own order.
     """
 
     activations: list[Any] = field(default_factory=list)
@@ -77,10 +77,10 @@ class KernelInputs:
     def vector(self, array: NDArray[Any], name: str) -> Any:
         """A one-dimensional constant, padded with zeros so that whole vectors can be read at its end.
 
-        With an `order` of that length, element i is that of channel order[i].
+        With an `order` of as many channels, element i is that of channel order[i].
         """
         array = array.reshape(-1)
-        if self.order is not None and self.order.size == array.size:
+        if self.order is not None and self.order.max() + 1 == array.size:
             array = array[self.order]
         padded = np.zeros(-(-array.size // _PADDING) * _PADDING, array.dtype)
         padded[: array.size] = array.reshape(-1)

@@ -76,6 +76,7 @@ class _Builder:
         self.output = output
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
+        self.rewrite: Callable[[Any], Any] | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -140,7 +141,7 @@ class _Builder:
             )
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
-        self.store = result.store
+        self.store, self.rewrite = result.store, result.rewrite
         self.detail = [result.detail]
         return result.lanes
 
@@ -197,6 +198,7 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     result = te.compute(shape, element, name="output") if store is None else store(finished)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
+    func = func if builder.rewrite is None else builder.rewrite(func)
     broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)
     template = builder.template or ElementwiseTemplate.factory(shape, broadcast)
     detail = "_".join(builder.detail)

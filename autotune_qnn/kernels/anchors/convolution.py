@@ -13,6 +13,7 @@ from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, store_wide
+from autotune_qnn.kernels.anchors.overlap import store_overlapping
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
@@ -125,6 +126,7 @@ def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> An
         wide.conv.macs,
         DepthwiseWideTemplate.factory(wide, call.dot, call.output.dtype),
         lambda finished: store_wide(wide, call.inputs, finished, call.output),
+        lambda func: store_overlapping(func, wide.conv.out_channels),
     )
 
 

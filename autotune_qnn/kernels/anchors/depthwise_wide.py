@@ -1,8 +1,12 @@
-"""Depthwise convolution with VNNI over groups of 32 or 64 channels at a time.
+"""Depthwise convolution with VNNI over groups of 16, 32 or 64 channels at a time.
 
 The bytes of a window's columns are interleaved by unpack instructions, which put the channels of a group in an order
 of their own (see kernels/intrinsics/interleave.py). Weights, bias and scales are packed in that order, accumulation
-and requantization work in it, and the final narrowing to bytes restores the channels' own order at no cost.
+and requantization work in it, and the final narrowing to bytes restores the channels' own order at no cost. Where
+groups do not divide the channels, the last one overlaps the one before (see anchors/overlap.py).
+
+A quad holds four neighbouring columns. A kernel of five to eight columns takes two: the first four of its window, and
+the last four, with zero as the weight of what the first has had.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
+from autotune_qnn.kernels.anchors.overlap import first_channel
+from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.intrinsics.interleave import channel_order
 from autotune_qnn.kernels.isa import DotShape
@@ -25,6 +30,8 @@ from autotune_qnn.kernels.storage import Storage
 
 _TAPS = 4
 _BAND_BYTES = 64 * 1024
+# Time that a register's width takes for each channel, in relation to others: narrow ones do less in a step.
+_COSTS = {16: 2.0, 32: 1.15, 64: 1.0}
 
 
 @dataclass(frozen=True)
@@ -38,16 +45,53 @@ class WideGeometry:
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WideGeometry | None:
         """The cut of a convolution, or None where this form does not apply."""
-        fits = conv.kernel[1] <= _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
-        if not dot.depthwise_intrinsic or not fits or conv.computed_width != conv.out_width:
+        fits = conv.kernel[1] <= 2 * _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
+        channels = conv.out_channels
+        sizes = [size for size in _COSTS if size <= min(4 * dot.lanes, channels)]
+        if not dot.depthwise_intrinsic or not fits or not sizes:
             return None
-        group = next((g for g in (4 * dot.lanes, 32) if conv.out_channels % g == 0), None)
-        if group is None:
-            return None
-        row = conv.out_width * group * 4
+        group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
         bands = [band for band in range(1, conv.out_height + 1) if conv.out_height % band == 0]
-        small = [band for band in bands if cls(conv, group, band).band_rows * row <= _BAND_BYTES]
-        return cls(conv, group, max(small, default=1))
+        cuts = [cls(conv, group, band) for band in bands]
+        small = [cut for cut in cuts if cut.band_rows * cut.positions * group * 4 <= _BAND_BYTES]
+        return small[-1] if small else cuts[0]
+
+    @property
+    def taps(self) -> int:
+        """Columns of a quad."""
+        return min(self.conv.kernel[1], _TAPS)
+
+    @property
+    def quads(self) -> int:
+        """Quads of a kernel row."""
+        return ceil_div(self.conv.kernel[1], _TAPS)
+
+    @property
+    def shift(self) -> int:
+        """Columns from a window's first quad to its second."""
+        return self.conv.kernel[1] - self.taps
+
+    @property
+    def step(self) -> int:
+        """Columns from one quad that is made to the next: all that windows need, and none else where possible."""
+        stride = self.conv.strides[1]
+        return stride if self.shift % stride == 0 else 1
+
+    @property
+    def positions(self) -> int:
+        """Quads that are made of a row."""
+        return ((self.conv.out_width - 1) * self.conv.strides[1] + self.shift) // self.step + 1
+
+    def position(self, column: Any, quad: Any) -> Any:
+        """The place, among the quads of a row, of an output column's."""
+        return column * (self.conv.strides[1] // self.step) + quad * (self.shift // self.step)
+
+    @property
+    def channels(self) -> NDArray[np.int64]:
+        """For each place in the groups' order, the channel that is there."""
+        total = self.conv.out_channels
+        starts = np.minimum(np.arange(self.groups) * self.group, total - self.group)
+        return np.asarray((starts[:, None] + channel_order(self.group)).reshape(-1), np.int64)
 
     @property
     def band_rows(self) -> int:
@@ -62,7 +106,7 @@ class WideGeometry:
     @property
     def groups(self) -> int:
         """Groups of channels."""
-        return self.conv.out_channels // self.group
+        return ceil_div(self.conv.out_channels, self.group)
 
     @property
     def tiles(self) -> tuple[int, ...]:
@@ -92,49 +136,56 @@ def _padded(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
 
     def element(n: Any, y: Any, g: Any, x: Any, c: Any) -> Any:
         inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, g * wide.group + c], pad_value)
+        channel = first_channel(g, wide.group, conv.out_channels) + c
+        return tirx.if_then_else(inside, data[n, y - top, x - left, channel], pad_value)
 
     extents = (conv.batch, conv.padded_height, wide.groups, conv.padded_width, wide.group)
     return te.compute(extents, element, name="data_pad")
 
 
 def _quads(wide: WideGeometry, padded: Any) -> Any:
-    """int32 quads of the window's columns, [batch, bands, groups, rows, columns, registers, lanes]."""
+    """int32 quads of the window's columns, [batch, bands, groups, rows, positions, registers, lanes]."""
     conv = wide.conv
     stride = wide.band * conv.strides[0]
 
     def element(n: Any, b: Any, g: Any, r: Any, x: Any, j: Any, v: Any) -> Any:
         channel = tirx.floordiv(v, 4) * 16 + j * 4 + tirx.floormod(v, 4)
         value: Any = None
-        for tap in range(conv.kernel[1]):
-            byte = padded[n, b * stride + r, g, x * conv.strides[1] + tap, channel].astype("int32")
+        for tap in range(wide.taps):
+            byte = padded[n, b * stride + r, g, x * wide.step + tap, channel].astype("int32")
             part = byte if tap == 0 else byte << tirx.const(8 * tap, "int32")
             value = part if value is None else value | part
         return value
 
     batch, bands, groups = wide.tiles[:3]
-    extents = (batch, bands, groups, wide.band_rows, conv.out_width, 4, wide.lanes)
+    extents = (batch, bands, groups, wide.band_rows, wide.positions, 4, wide.lanes)
     return te.compute(extents, element, name="quads")
 
 
 def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[np.int8]:
-    """[KH, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
+    """[KH, quads, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
     height, width = wide.conv.kernel
     channels = wide.conv.out_channels
-    taps = np.zeros((height, channels, 4), np.int8)
-    taps[:, :, :width] = values.reshape(channels, height, width).transpose(1, 0, 2)
-    ordered = taps[:, channel_order(channels, wide.group)]
-    return np.ascontiguousarray(ordered.reshape(height, wide.groups, 4, wide.lanes, 4))
+    columns = values.reshape(channels, height, width).transpose(1, 0, 2)
+    taps = np.zeros((height, wide.quads, channels, _TAPS), np.int8)
+    taps[:, 0, :, : wide.taps] = columns[:, :, : wide.taps]
+    if wide.quads > 1:
+        taps[:, 1, :, _TAPS - wide.shift :] = columns[:, :, _TAPS:]
+    ordered = taps[:, :, wide.channels]
+    return np.ascontiguousarray(ordered.reshape(height, wide.quads, wide.groups, 4, wide.lanes, _TAPS))
 
 
 def _products(wide: WideGeometry, quads: Any, weights: Any, name: str) -> Any:
     height = te.reduce_axis((0, wide.conv.kernel[0]), "kh")
+    quad = te.reduce_axis((0, wide.quads), "quad")
     inner = te.reduce_axis((0, 4), "inner")
     stride, mask = wide.conv.strides[0], tirx.const(255, "int32")
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
-        byte = (quads[n, b, g, y * stride + height, x, j, v] >> (inner * 8)) & mask
-        return te.sum(byte * weights[height, g, j, v, inner].astype("int32"), axis=[height, inner])
+        word = quads[n, b, g, y * stride + height, wide.position(x, quad), j, v]
+        byte = (word >> (inner * 8)) & mask
+        weight = weights[height, quad, g, j, v, inner].astype("int32")
+        return te.sum(byte * weight, axis=[height, quad, inner])
 
     return te.compute(wide.tiles, total, name=name)
 
@@ -153,7 +204,7 @@ def depthwise_wide(
     From here on, vectors of `inputs` are in the groups' order too.
     """
     conv = wide.conv
-    inputs.order = channel_order(conv.out_channels, wide.group)
+    inputs.order = wide.channels
     split = SplitWeights.of(weights, weight_zero_point, "int8")
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     quads = _quads(wide, _padded(wide, data, pad_value))
@@ -174,7 +225,9 @@ def depthwise_wide(
 
 
 def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, output: Storage) -> Any:
-    """The output tensor: finished values as int32 in the groups' order, then narrowed in the channels' own."""
+    """The output, [batch, row, column, group, channel of the group]: finished values as int32 in the groups' order,
+    then narrowed in the channels' own.
+    """
     low, high = bounds(output.dtype)
 
     def element(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
@@ -183,20 +236,12 @@ def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, outp
 
     values = te.compute(wide.tiles, element, name="wide")
 
-    def narrow(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inner = tirx.floormod(c, wide.group)
-        place = (
-            n,
-            tirx.floordiv(y, wide.band),
-            tirx.floordiv(c, wide.group),
-            tirx.floormod(y, wide.band),
-            x,
-            tirx.floordiv(tirx.floormod(inner, 16), 4),
-            tirx.floordiv(inner, 16) * 4 + tirx.floormod(inner, 4),
-        )
+    def narrow(n: Any, y: Any, x: Any, g: Any, c: Any) -> Any:
+        register, lane = tirx.floordiv(tirx.floormod(c, 16), 4), tirx.floordiv(c, 16) * 4 + tirx.floormod(c, 4)
+        value = values[n, tirx.floordiv(y, wide.band), g, tirx.floormod(y, wide.band), x, register, lane]
         smallest, largest = tirx.const(low, "int32"), tirx.const(high, "int32")
-        return te.max(te.min(values[place], largest), smallest).astype(output.dtype)
+        return te.max(te.min(value, largest), smallest).astype(output.dtype)
 
     conv = wide.conv
-    extents = (conv.batch, conv.out_height, conv.out_width, conv.out_channels)
+    extents = (conv.batch, conv.out_height, conv.out_width, wide.groups, wide.group)
     return te.compute(extents, narrow, name="output")

@@ -82,7 +82,7 @@ class Anchor:
     """What an anchor computes: lanes by output index, and how to schedule the kernel.
 
     `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
-    given, makes the output tensor of the finished lanes.
+    given, makes the output tensor of the finished lanes, and `rewrite` changes the PrimFunc made of it.
     """
 
     lanes: LaneFunction
@@ -91,6 +91,7 @@ class Anchor:
     macs: int
     template: TemplateFactory
     store: Callable[[Operand], Any] | None = None
+    rewrite: Callable[[Any], Any] | None = None
 
 
 Rule = Callable[[AnchorCall], Anchor]

@@ -18,10 +18,10 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 
-def channel_order(channels: int, group: int) -> NDArray[np.int64]:
-    """For each place in a group's order, the channel that is there; `group` divides `channels`."""
-    lanes = np.arange(channels).reshape(-1, group // 16, 4, 4)
-    return np.asarray(lanes.transpose(0, 2, 1, 3).reshape(-1), np.int64)
+def channel_order(group: int) -> NDArray[np.int64]:
+    """For each place in a group's order, the channel of the group that is there."""
+    lanes = np.arange(group).reshape(group // 16, 4, 4)
+    return np.asarray(lanes.transpose(1, 0, 2).reshape(-1), np.int64)
 
 
 def quads_intrinsic(group: int, taps: int) -> str:
@@ -138,10 +138,13 @@ def _narrow_description(group: int, dtype: str) -> Any:
     return description
 
 
+_PACKS = {16: "llvm.x86.sse2.{}.128", 32: "llvm.x86.avx2.{}", 64: "llvm.x86.avx512.{}.512"}
+
+
 def _narrow_implementation(group: int, dtype: str) -> Any:
     lanes = group // 4
     quad_type, word_type = f"int32x{lanes}", f"int16x{group // 2}"
-    family = "llvm.x86.avx512.{}.512" if group == 64 else "llvm.x86.avx2.{}"
+    family = _PACKS[group]
     to_words = family.format("packssdw")
     to_bytes = family.format("packuswb" if dtype == "uint8" else "packsswb")
 
@@ -172,8 +175,8 @@ def _narrow_implementation(group: int, dtype: str) -> Any:
     return implementation
 
 
-_QUADS = re.compile(r"aq_quads_(32|64)x([1-4])")
-_NARROW = re.compile(r"aq_narrow_(32|64)_(u?int8)")
+_QUADS = re.compile(r"aq_quads_(16|32|64)x([1-4])")
+_NARROW = re.compile(r"aq_narrow_(16|32|64)_(u?int8)")
 
 
 @functools.cache

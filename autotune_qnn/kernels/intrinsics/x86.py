@@ -167,6 +167,8 @@ def register_all() -> None:
         maddwd = "llvm.x86.avx512.pmaddw.d.512" if bits == 512 else "llvm.x86.avx2.pmadd.wd"
         TensorIntrin.register(f"aq_dot_{lanes}x4_vnni", _dot_quads(lanes), _vnni(lanes, vpdpbusd))
         TensorIntrin.register(f"aq_dot_{lanes}x4_maddwd", _dot_pairs(lanes), _maddwd(lanes, maddwd))
+    for lanes in (16, 8, 4):
+        vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         TensorIntrin.register(
             f"aq_depthwise_{lanes}x4_vnni", _depthwise(lanes), _depthwise_vnni(lanes, vpdpbusd)
         )

@@ -72,7 +72,7 @@ class DepthwiseWideTemplate:
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, quads, window_sum, depthwise, wide and output."""
         narrow = narrow_intrinsic(self.wide.group, self.output_dtype)
-        quads = quads_intrinsic(self.wide.group, self.wide.conv.kernel[1])
+        quads = quads_intrinsic(self.wide.group, self.wide.taps)
         for name in (narrow, quads, self._dot):
             ensure(name)
         knob = config.as_dict()
@@ -108,9 +108,9 @@ class DepthwiseWideTemplate:
         return f"aq_depthwise_{self.wide.lanes}x4_vnni"
 
     def _accumulate(self, sch: Any, block: Any) -> None:
-        *_, column, register, lane, kernel_row, inner = sch.get_loops(block)
-        sch.reorder(kernel_row, column, register, lane, inner)
-        unroll_all(sch, [kernel_row, column, register])
+        *_, column, register, lane, kernel_row, quad, inner = sch.get_loops(block)
+        sch.reorder(kernel_row, quad, column, register, lane, inner)
+        unroll_all(sch, [kernel_row, quad, column, register])
         update = sch.blockize(lane)
         initial = sch.decompose_reduction(update, kernel_row)
         sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
