@@ -1,12 +1,13 @@
 """Depthwise convolution with VNNI over groups of 16, 32 or 64 channels at a time.
 
-The bytes of a window's columns are interleaved by unpack instructions, which put the channels of a group in an order
+The bytes of a window's rows are interleaved by unpack instructions, which put the channels of a group in an order
 of their own (see kernels/intrinsics/interleave.py). Weights, bias and scales are packed in that order, accumulation
 and requantization work in it, and the final narrowing to bytes restores the channels' own order at no cost. Where
 groups do not divide the channels, the last one overlaps the one before (see anchors/overlap.py).
 
-A quad holds four neighbouring columns. A kernel of five to eight columns takes two: the first four of its window, and
-the last four, with zero as the weight of what the first has had.
+A quad holds four neighbouring rows of a column, so that those of one output row stay in the first-level cache while
+each is used for as many outputs as the kernel has columns. A kernel of five to eight rows takes two: the first four
+of its window, and the last four, with zero as the weight of what the first has had.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class WideGeometry:
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WideGeometry | None:
         """The cut of a convolution, or None where this form does not apply."""
-        fits = conv.kernel[1] <= 2 * _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
+        fits = max(conv.kernel) <= 2 * _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
         channels = conv.out_channels
         sizes = [size for size in _COSTS if size <= min(4 * dot.lanes, channels)]
         if not dot.depthwise_intrinsic or not fits or not sizes:
@@ -53,38 +54,28 @@ class WideGeometry:
         group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
         bands = [band for band in range(1, conv.out_height + 1) if conv.out_height % band == 0]
         cuts = [cls(conv, group, band) for band in bands]
-        small = [cut for cut in cuts if cut.band_rows * cut.positions * group * 4 <= _BAND_BYTES]
+        small = [cut for cut in cuts if cut.band_rows * cut.positions * group <= _BAND_BYTES]
         return small[-1] if small else cuts[0]
 
     @property
     def taps(self) -> int:
-        """Columns of a quad."""
-        return min(self.conv.kernel[1], _TAPS)
+        """Rows of a quad."""
+        return min(self.conv.kernel[0], _TAPS)
 
     @property
     def quads(self) -> int:
-        """Quads of a kernel row."""
-        return ceil_div(self.conv.kernel[1], _TAPS)
+        """Quads of a kernel column."""
+        return ceil_div(self.conv.kernel[0], _TAPS)
 
     @property
     def shift(self) -> int:
-        """Columns from a window's first quad to its second."""
-        return self.conv.kernel[1] - self.taps
-
-    @property
-    def step(self) -> int:
-        """Columns from one quad that is made to the next: all that windows need, and none else where possible."""
-        stride = self.conv.strides[1]
-        return stride if self.shift % stride == 0 else 1
+        """Rows from a window's first quad to its second."""
+        return self.conv.kernel[0] - self.taps
 
     @property
     def positions(self) -> int:
-        """Quads that are made of a row."""
-        return ((self.conv.out_width - 1) * self.conv.strides[1] + self.shift) // self.step + 1
-
-    def position(self, column: Any, quad: Any) -> Any:
-        """The place, among the quads of a row, of an output column's."""
-        return column * (self.conv.strides[1] // self.step) + quad * (self.shift // self.step)
+        """Columns that an output row reads."""
+        return (self.conv.out_width - 1) * self.conv.strides[1] + self.conv.kernel[1]
 
     @property
     def channels(self) -> NDArray[np.int64]:
@@ -130,62 +121,60 @@ class WideGeometry:
 
 
 def _padded(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
-    """The input with its border, [batch, rows, groups, columns, channels of a group]."""
+    """The input with its border, [batch, groups, columns, rows, channels of a group]."""
     conv = wide.conv
     top, left = conv.padding[:2]
 
-    def element(n: Any, y: Any, g: Any, x: Any, c: Any) -> Any:
+    def element(n: Any, g: Any, x: Any, y: Any, c: Any) -> Any:
         inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
         channel = first_channel(g, wide.group, conv.out_channels) + c
         return tirx.if_then_else(inside, data[n, y - top, x - left, channel], pad_value)
 
-    extents = (conv.batch, conv.padded_height, wide.groups, conv.padded_width, wide.group)
+    extents = (conv.batch, wide.groups, wide.positions, conv.padded_height, wide.group)
     return te.compute(extents, element, name="data_pad")
 
 
 def _quads(wide: WideGeometry, padded: Any) -> Any:
-    """int32 quads of the window's columns, [batch, bands, groups, rows, positions, registers, lanes]."""
-    conv = wide.conv
-    stride = wide.band * conv.strides[0]
+    """int32 quads of the windows' rows, [batch, bands, groups, output rows, quads, columns, registers, lanes]."""
 
-    def element(n: Any, b: Any, g: Any, r: Any, x: Any, j: Any, v: Any) -> Any:
+    def element(n: Any, b: Any, g: Any, y: Any, q: Any, x: Any, j: Any, v: Any) -> Any:
         channel = tirx.floordiv(v, 4) * 16 + j * 4 + tirx.floormod(v, 4)
         value: Any = None
         for tap in range(wide.taps):
-            byte = padded[n, b * stride + r, g, x * wide.step + tap, channel].astype("int32")
+            row = (b * wide.band + y) * wide.conv.strides[0] + q * wide.shift + tap
+            byte = padded[n, g, x, row, channel].astype("int32")
             part = byte if tap == 0 else byte << tirx.const(8 * tap, "int32")
             value = part if value is None else value | part
         return value
 
-    batch, bands, groups = wide.tiles[:3]
-    extents = (batch, bands, groups, wide.band_rows, wide.positions, 4, wide.lanes)
+    extents = (*wide.tiles[:4], wide.quads, wide.positions, 4, wide.lanes)
     return te.compute(extents, element, name="quads")
 
 
 def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[np.int8]:
-    """[KH, quads, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
+    """[KW, quads, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
     height, width = wide.conv.kernel
     channels = wide.conv.out_channels
-    columns = values.reshape(channels, height, width).transpose(1, 0, 2)
-    taps = np.zeros((height, wide.quads, channels, _TAPS), np.int8)
-    taps[:, 0, :, : wide.taps] = columns[:, :, : wide.taps]
+    rows = values.reshape(channels, height, width).transpose(2, 0, 1)
+    taps = np.zeros((width, wide.quads, channels, _TAPS), np.int8)
+    taps[:, 0, :, : wide.taps] = rows[:, :, : wide.taps]
     if wide.quads > 1:
-        taps[:, 1, :, _TAPS - wide.shift :] = columns[:, :, _TAPS:]
+        taps[:, 1, :, _TAPS - wide.shift :] = rows[:, :, _TAPS:]
     ordered = taps[:, :, wide.channels]
-    return np.ascontiguousarray(ordered.reshape(height, wide.quads, wide.groups, 4, wide.lanes, _TAPS))
+    return np.ascontiguousarray(ordered.reshape(width, wide.quads, wide.groups, 4, wide.lanes, _TAPS))
 
 
 def _products(wide: WideGeometry, quads: Any, weights: Any, name: str) -> Any:
-    height = te.reduce_axis((0, wide.conv.kernel[0]), "kh")
+    column = te.reduce_axis((0, wide.conv.kernel[1]), "kw")
     quad = te.reduce_axis((0, wide.quads), "quad")
     inner = te.reduce_axis((0, 4), "inner")
-    stride, mask = wide.conv.strides[0], tirx.const(255, "int32")
+    stride, mask = wide.conv.strides[1], tirx.const(255, "int32")
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
-        word = quads[n, b, g, y * stride + height, wide.position(x, quad), j, v]
+        word = quads[n, b, g, y, quad, x * stride + column, j, v]
         byte = (word >> (inner * 8)) & mask
-        weight = weights[height, quad, g, j, v, inner].astype("int32")
-        return te.sum(byte * weight, axis=[height, quad, inner])
+        weight = weights[column, quad, g, j, v, inner].astype("int32")
+        return te.sum(byte * weight, axis=[column, quad, inner])
 
     return te.compute(wide.tiles, total, name=name)
 
@@ -237,7 +226,10 @@ def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, outp
     values = te.compute(wide.tiles, element, name="wide")
 
     def narrow(n: Any, y: Any, x: Any, g: Any, c: Any) -> Any:
-        register, lane = tirx.floordiv(tirx.floormod(c, 16), 4), tirx.floordiv(c, 16) * 4 + tirx.floormod(c, 4)
+        register, lane = (
+            tirx.floordiv(tirx.floormod(c, 16), 4),
+            tirx.floordiv(c, 16) * 4 + tirx.floormod(c, 4),
+        )
         value = values[n, tirx.floordiv(y, wide.band), g, tirx.floormod(y, wide.band), x, register, lane]
         smallest, largest = tirx.const(low, "int32"), tirx.const(high, "int32")
         return te.max(te.min(value, largest), smallest).astype(output.dtype)

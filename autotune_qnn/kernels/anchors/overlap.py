@@ -54,9 +54,17 @@ def _rewritten(stmt: Any, old: Any, new: Any, size: int, channels: int) -> Any:
         else region
         for region in stmt.writes
     ]
-    body = inner(stmt.body)
-    fields = (stmt.iter_vars, stmt.reads, writes, stmt.name_hint, body, stmt.init)
-    return s_tir.SBlock(*fields, stmt.alloc_buffers, stmt.match_buffers, stmt.annotations)
+    return s_tir.SBlock(
+        stmt.iter_vars,
+        stmt.reads,
+        writes,
+        stmt.name_hint,
+        inner(stmt.body),
+        stmt.init,
+        stmt.alloc_buffers,
+        stmt.match_buffers,
+        stmt.annotations,
+    )
 
 
 def _single(indices: list[Any]) -> list[Any]:

@@ -1,6 +1,6 @@
 """Byte interleaving for depthwise kernels, by AVX2's and AVX-512's unpack and pack instructions.
 
-Unpack instructions work within each 128-bit lane, so that interleaving the bytes of neighbouring columns leaves the
+Unpack instructions work within each 128-bit lane, so that interleaving the bytes of neighbouring rows leaves the
 channels of a group in another order, and packing int32 results to bytes undoes exactly that order. With G channels a
 group and V = G / 4 int32 lanes a register, place [j, v] holds channel 16 * (v // 4) + 4 * j + v % 4.
 """
@@ -25,7 +25,7 @@ def channel_order(group: int) -> NDArray[np.int64]:
 
 
 def quads_intrinsic(group: int, taps: int) -> str:
-    """Name of the intrinsic that makes int32 quads of `taps` neighbouring columns of `group` channels."""
+    """Name of the intrinsic that makes int32 quads of `taps` neighbouring rows of `group` channels."""
     return f"aq_quads_{group}x{taps}"
 
 
@@ -87,14 +87,14 @@ def _quads_implementation(group: int, taps: int) -> Any:
     registers, lanes = group // 16, group // 4
     byte_type, word_type, quad_type = f"uint8x{group}", f"uint16x{group // 2}", f"int32x{lanes}"
 
-    def column(buffer: Any, tap: int) -> Any:
+    def row(buffer: Any, tap: int) -> Any:
         return buffer.vload([tap, 0], dtype=byte_type) if tap < taps else T.broadcast(T.uint8(0), group)
 
     def quad(buffer: Any, j: int) -> Any:
-        """Interleave columns 0 with 1 and 2 with 3 byte by byte, then the two results word by word."""
+        """Interleave rows 0 with 1 and 2 with 3 byte by byte, then the two results word by word."""
         halves = [
             T.reinterpret(
-                _shuffle(column(buffer, tap), column(buffer, tap + 1), _unpack(registers, 8, 8 * (j // 2))),
+                _shuffle(row(buffer, tap), row(buffer, tap + 1), _unpack(registers, 8, 8 * (j // 2))),
                 dtype=word_type,
             )
             for tap in (0, 2)

@@ -1,7 +1,8 @@
 """The schedule template of depthwise convolutions over whole groups of channels.
 
-A task is a band of rows of one group. It copies its input with the border, interleaves the window's columns, keeps a
-tile of accumulators in registers while the kernel's rows pass, and narrows the tile to bytes.
+A task is a band of rows of one group. It copies its input with the border. For each output row it
+interleaves the rows of its windows, keeps tiles of accumulators in registers while the kernel's columns pass, and
+narrows them to bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, Templ
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all
 
-_USUAL_COLUMNS = 2
+_USUAL_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DepthwiseWideTemplate:
         return ConfigSpace(knobs, self._fits)
 
     def default(self) -> Config:
-        """Two columns, eight accumulators: enough to hide the multiply's latency."""
+        """Four columns, sixteen accumulators."""
         knobs = {knob.name: knob.values for knob in self.space().knobs}
         fitting = [columns for columns in knobs["columns"] if self._fits({"columns": columns})]
         tasks = math.prod(self.wide.tiles[:3])
@@ -92,7 +93,7 @@ class DepthwiseWideTemplate:
         sch.unroll(loops[-2])
         sch.tensorize(sch.blockize(loops[-1]), narrow)
         staged = sch.get_sblock("quads")
-        sch.compute_at(staged, task, preserve_unit_loops=True)
+        sch.compute_at(staged, row, preserve_unit_loops=True)
         sch.tensorize(sch.blockize(sch.get_loops(staged)[-2]), quads)
         padded = sch.get_sblock("data_pad")
         sch.compute_at(padded, task, preserve_unit_loops=True)
@@ -108,11 +109,11 @@ class DepthwiseWideTemplate:
         return f"aq_depthwise_{self.wide.lanes}x4_vnni"
 
     def _accumulate(self, sch: Any, block: Any) -> None:
-        *_, column, register, lane, kernel_row, quad, inner = sch.get_loops(block)
-        sch.reorder(kernel_row, quad, column, register, lane, inner)
-        unroll_all(sch, [kernel_row, quad, column, register])
+        *_, column, register, lane, kernel_column, quad, inner = sch.get_loops(block)
+        sch.reorder(kernel_column, quad, column, register, lane, inner)
+        unroll_all(sch, [kernel_column, quad, column, register])
         update = sch.blockize(lane)
-        initial = sch.decompose_reduction(update, kernel_row)
+        initial = sch.decompose_reduction(update, kernel_column)
         sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
         unroll_all(sch, sch.get_loops(initial)[-2:])
         sch.tensorize(update, self._dot)
