@@ -5,7 +5,7 @@ quantizes here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,14 +80,26 @@ def random_weighted(name: str, engine: str, images: Array, *, seed: int = 0) -> 
     Its batch norms first take the statistics of the images, so that activations keep their scale through any
     depth. UsageError for an engine that PyTorch does not have, ModelError where this build lacks it.
     """
-    chosen = quantized_engine(checked_engine(Arithmetic(engine)))
-    with quietly(), chosen, one_thread(), torch.random.fork_rng(devices=[]):
+    return quantized(calibrated(lambda: float_network(name), images, seed=seed), engine, images)
+
+
+def calibrated(build: Callable[[], Module], images: Array, *, seed: int = 0) -> Module:
+    """The float network that `build` makes with seeded random weights, in which every batch norm has the statistics of
+    `images`.
+    """
+    with quietly(), one_thread(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        module = _float_network(name)
-        batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))
-        with torch.no_grad():
-            _set_statistics(module, batch)
-            _quantize(module, engine, batch)
+        module = build()
+        _set_statistics(module, _tensor(images))
+    return module
+
+
+def quantized(module: Module, engine: str, images: Array) -> Module:
+    """`module`, a float network with `fuse_model` as torchvision's have it, quantized in place for `engine` by what it
+    does on `images`. UsageError and ModelError as for `random_weighted`.
+    """
+    with quietly(), quantized_engine(checked_engine(Arithmetic(engine))), one_thread(), torch.no_grad():
+        _quantize(module, engine, _tensor(images))
     return module
 
 
@@ -96,7 +108,8 @@ def versions() -> str:
     return f"torch {torch.__version__}, torchvision {import_torchvision().__version__}"
 
 
-def _float_network(name: str) -> Module:
+def float_network(name: str) -> Module:
+    """torchvision's network with random weights, in float and ready to be quantized."""
     import_torchvision()
     from torchvision.models import quantization as builders
 
@@ -105,6 +118,10 @@ def _float_network(name: str) -> Module:
     if name in _TRANSFORMING:
         options = {"transform_input": True, "aux_logits": False, "init_weights": True}
     return getattr(builders, name)(weights=None, quantize=False, **options).eval()
+
+
+def _tensor(images: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32))
 
 
 def _set_statistics(module: Module, batch: torch.Tensor) -> None:

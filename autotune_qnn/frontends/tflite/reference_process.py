@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,7 +48,7 @@ def with_every_tensor(content: bytes) -> tuple[bytes, list[int]]:
     return bytes(builder.Output()), outputs
 
 
-class _Model:
+class InterpretedModel:
     """An interpreter with fixed input shapes, either run on the whole batch or sample by sample."""
 
     def __init__(self, content: bytes, mode: str, threads: int, inputs: Shapes, outputs: Shapes) -> None:
@@ -89,6 +89,11 @@ class _Model:
             raise
         return interpreter
 
+    @property
+    def by_sample(self) -> bool:
+        """Whether the model cannot be given the whole batch."""
+        return self._samples > 1
+
     def _output_shapes(self) -> Shapes:
         return [
             [int(value) for value in detail["shape"]] for detail in self._interpreter.get_output_details()
@@ -112,21 +117,34 @@ class _Model:
             self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()
         ]
 
+    def step(self, inputs: Sequence[Array]) -> Callable[[], object]:
+        """Sets the inputs; what it returns runs the batch once, without fetching outputs."""
+        self._set([array[:1] for array in inputs] if self._samples > 1 else inputs)
+        invoke: Callable[[], object] = self._interpreter.invoke
+        if self._samples == 1:
+            return invoke
+        samples = range(self._samples)
+
+        def each() -> None:
+            for _ in samples:
+                invoke()
+
+        return each
+
     def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """Mean seconds a batch over `number` invocations, `repeat` times."""
-        self._set([array[:1] for array in inputs] if self._samples > 1 else inputs)
-        invoke = self._interpreter.invoke
-        invoke()
+        step = self.step(inputs)
+        step()
         seconds = []
         for _ in range(repeat):
             start = time.perf_counter()
-            for _ in range(number * self._samples):
-                invoke()
+            for _ in range(number):
+                step()
             seconds.append((time.perf_counter() - start) / number)
         return seconds
 
 
-def _answer(model: _Model, indices: list[int], request: dict[str, Array]) -> dict[str, Any]:
+def _answer(model: InterpretedModel, indices: list[int], request: dict[str, Array]) -> dict[str, Any]:
     """Carries out one request."""
     inputs = [request[f"input_{i}"] for i in range(sum(name.startswith("input_") for name in request))]
     if str(request["command"]) == "time":
@@ -146,7 +164,7 @@ def serve(arguments: argparse.Namespace, requests: IO[bytes], answers: IO[bytes]
         if arguments.every_tensor:
             content, indices = with_every_tensor(content)
             outputs = []
-        model = _Model(
+        model = InterpretedModel(
             content, arguments.mode, arguments.threads, json.loads(arguments.input_shapes), outputs
         )
     except (OSError, RuntimeError, ValueError) as error:

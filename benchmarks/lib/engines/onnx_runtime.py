@@ -1,0 +1,81 @@
+"""ONNX Runtime: QDQ form with uint8 activations and int8 weights a channel, quantized by its own tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from autotune_qnn.frontends.base import Array
+from benchmarks.lib.engines.base import Engine, Running, Step
+from benchmarks.lib.job import Job
+from benchmarks.lib.networks import Kind, Network
+from benchmarks.lib.source import Source
+
+MODEL = "qdq.onnx"
+PACKAGES = ("onnxruntime", "onnx")
+
+
+def quantize(job: Job, folder: Path) -> None:
+    """Makes `MODEL`: the float network as ONNX, calibrated on the pictures, quantized statically."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from benchmarks.lib import torch_forms
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # untyped
+        def __init__(self) -> None:
+            self.batches: Iterator[Array] = iter(torch_forms.calibration(job.model, job.batch))
+
+        def get_next(self) -> dict[str, Array] | None:
+            data = next(self.batches, None)
+            return None if data is None else {"input": data}
+
+    torch_forms.onnx(job.model, job.batch, folder / "float.onnx")
+    quant_pre_process(str(folder / "float.onnx"), str(folder / "inferred.onnx"))
+    quantize_static(
+        str(folder / "inferred.onnx"),
+        str(folder / MODEL),
+        Reader(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+class OnnxRuntime(Engine):
+    """The CPU execution provider with every graph optimization."""
+
+    packages = PACKAGES
+
+    def refuses(self, network: Network) -> str:
+        """It reads ONNX."""
+        return "" if network.kind is Kind.PYTORCH else "reads ONNX, and this network is a .tflite file"
+
+    def prepare(self, job: Job, source: Source, folder: Path) -> None:
+        """Quantize for it."""
+        quantize(job, folder)
+
+    def load(self, job: Job, source: Source, folder: Path) -> Running:
+        """With bound input and output, so that no step copies either."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        session = onnxruntime.InferenceSession(
+            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+        )
+
+        def run(data: Array) -> Array:
+            output: Array = session.run(None, {"input": data})[0]
+            return output
+
+        def step(data: Array) -> Step:
+            binding = session.io_binding()
+            binding.bind_ortvalue_input("input", onnxruntime.OrtValue.ortvalue_from_numpy(data))
+            binding.bind_output("output")
+            return lambda: session.run_with_iobinding(binding)
+
+        return Running(run, step, "QDQ, uint8 × int8 a channel")

@@ -1,0 +1,134 @@
+"""OpenVINO: the .tflite file itself or ONNX Runtime's QDQ form, and the form that its own NNCF makes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from autotune_qnn.frontends.base import Array
+from benchmarks.lib.engines import onnx_runtime
+from benchmarks.lib.engines.base import Engine, Running, Step
+from benchmarks.lib.job import Job
+from benchmarks.lib.networks import Kind, Network
+from benchmarks.lib.source import Source, version_of
+
+_TRIES = 7
+_LAYERS = ("Convolution", "FullyConnected", "MatMul")
+
+
+class OpenVino(Engine):
+    """What other tools have quantized, as it stands."""
+
+    packages = ("openvino",)
+
+    def ingredients(self, job: Job, source: Source) -> list[str]:
+        """Also what makes the QDQ form, where one is needed."""
+        form = onnx_runtime.PACKAGES if job.network.kind is Kind.PYTORCH else ()
+        return [*super().ingredients(job, source), *map(version_of, form)]
+
+    def prepare(self, job: Job, source: Source, folder: Path) -> None:
+        """Quantize with ONNX Runtime's tool where the network comes from PyTorch."""
+        if job.network.kind is Kind.PYTORCH:
+            onnx_runtime.quantize(job, folder)
+
+    def load(self, job: Job, source: Source, folder: Path) -> Running:
+        """Compiled for the least latency."""
+        is_file = job.network.kind is Kind.TFLITE
+        return _running(source.model if is_file else folder / onnx_runtime.MODEL, job, source)
+
+
+class OpenVinoNncf(Engine):
+    """The float network quantized by NNCF after training, with its mixed preset."""
+
+    packages = ("openvino", "nncf", "onnx")
+
+    def refuses(self, network: Network) -> str:
+        """NNCF starts from a float network."""
+        return "" if network.kind is Kind.PYTORCH else "quantizes float networks, and there is none of this"
+
+    def prepare(self, job: Job, source: Source, folder: Path) -> None:
+        """Export the float network, quantize, save."""
+        import nncf
+        import openvino
+
+        from benchmarks.lib import torch_forms
+
+        torch_forms.onnx(job.model, job.batch, folder / "float.onnx")
+        batches = torch_forms.calibration(job.model, job.batch)
+        model = nncf.quantize(
+            openvino.Core().read_model(folder / "float.onnx"),
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(batches),
+        )
+        openvino.save_model(model, folder / "nncf.xml", compress_to_fp16=False)
+
+    def load(self, job: Job, source: Source, folder: Path) -> Running:
+        """Compiled for the least latency."""
+        return _running(folder / "nncf.xml", job, source)
+
+
+def _running(path: Path, job: Job, source: Source) -> Running:
+    """The faster of two compilations: what is not quantized in the precision that OpenVINO chooses, or in float32."""
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape(list(source.shape))  # a .tflite file's batch is open, and so unbounded
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": job.threads,
+        "NUM_STREAMS": 1,
+    }
+    candidates = [core.compile_model(model, "CPU", settings)]
+    if candidates[0].get_property("INFERENCE_PRECISION_HINT").to_string() != "f32":
+        candidates.append(core.compile_model(model, "CPU", {**settings, "INFERENCE_PRECISION_HINT": "f32"}))
+    data = source.inputs()[0]
+    compiled = _fastest(candidates, openvino.Tensor(data))
+
+    def run(data: Array) -> Array:
+        output: Array = compiled.create_infer_request().infer({0: data})[0]
+        return output
+
+    def step(data: Array) -> Step:
+        return _step(compiled, openvino.Tensor(data))
+
+    return Running(run, step, _precisions(compiled))
+
+
+def _step(compiled: Any, tensor: Any) -> Step:
+    request = compiled.create_infer_request()
+    request.set_input_tensor(tensor)
+
+    def step() -> None:
+        request.start_async()
+        request.wait()
+
+    return step
+
+
+def _fastest(candidates: list[Any], tensor: Any) -> Any:
+    """The one whose fastest run of a few, taken in turns, is shortest."""
+    steps = [_step(candidate, tensor) for candidate in candidates]
+    seconds: list[list[float]] = [[] for _ in steps]
+    for _ in range(_TRIES):
+        for place, step in enumerate(steps):
+            step()
+            start = time.perf_counter()
+            step()
+            seconds[place].append(time.perf_counter() - start)
+    return candidates[min(range(len(steps)), key=lambda place: min(seconds[place]))]
+
+
+def _precisions(compiled: Any) -> str:
+    """The precisions that the layers with weights really run in."""
+    counts: Counter[str] = Counter()
+    for node in compiled.get_runtime_model().get_ops():
+        info = node.get_rt_info()
+        if info["layerType"].astype(str) in _LAYERS:
+            kernel, precision = info["primitiveType"].astype(str), info["runtimePrecision"].astype(str)
+            instructions = next((f" {name}" for name in ("amx",) if name in kernel), "")
+            counts[precision + instructions] += 1
+    return "layers in " + ", ".join(f"{name}: {count}" for name, count in counts.most_common())
