@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
+import platform
 import re
+import sys
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
+TILE_FLAGS = frozenset({"amx_tile", "amx_int8"})
+"""Flags of CPUs whose tiles (Intel AMX) kernels may multiply int8 on."""
+
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1023, 18
 
 # LLVM's feature name → the flag in /proc/cpuinfo. Listed are features that LLVM's code generator uses on its
 # own or that a kernel of this package asks for by an intrinsic. Features for special uses (keys, tracing,
-# enclaves, cryptography, matrix tiles that no kernel uses yet) are not: such code runs without them.
+# enclaves, cryptography, tiles of other types than int8) are not: such code runs without them.
 HOST_FLAG_OF_FEATURE = {
     "sse3": "pni",
     "ssse3": "ssse3",
@@ -48,6 +56,8 @@ HOST_FLAG_OF_FEATURE = {
     "avx512vpopcntdq": "avx512_vpopcntdq",
     "avx512bf16": "avx512_bf16",
     "avx512fp16": "avx512_fp16",
+    "amx-tile": "amx_tile",
+    "amx-int8": "amx_int8",
     "egpr": "apx",
     "ndd": "apx",
     "dotprod": "asimddp",
@@ -72,6 +82,29 @@ def parse_flags(cpuinfo: str) -> frozenset[str]:
     """The flags of the first processor in the text of /proc/cpuinfo (x86 "flags", Arm "Features")."""
     found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
     return frozenset(found.group(1).split()) if found else frozenset()
+
+
+def tiles_refused() -> str | None:
+    """Ask Linux to let this process use tiles, once and for all of its threads: why it may not, None where it may.
+
+    Without that permission (arch_prctl ARCH_REQ_XCOMP_PERM for XTILEDATA) the first instruction on a tile ends the
+    process. Threads started before have it too; a child process asks again.
+    """
+    missing = sorted(TILE_FLAGS - host_flags())
+    if missing:
+        return f"this CPU has no {', '.join(missing)}"
+    return _tile_permission()
+
+
+@functools.lru_cache(maxsize=1)
+def _tile_permission() -> str | None:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return "tiles are used on Linux for x86-64 only"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA) == 0:
+        return None
+    reason = os.strerror(ctypes.get_errno())
+    return f"Linux does not let this process use tiles (arch_prctl ARCH_REQ_XCOMP_PERM: {reason})"
 
 
 def cpu_model() -> str:

@@ -20,10 +20,12 @@ from autotune_qnn.build.manifest import (
     settle,
     write_whole,
 )
+from autotune_qnn.build.tile_permission import write_source
 from autotune_qnn.engines import relax
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import BuildError
 from autotune_qnn.frontends.base import ImportedModel, TensorInfo
+from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.tuning.trust import TraceChecker
 
 
@@ -56,7 +58,7 @@ def build_model(
     executable = relax.compile_module(module, target)
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        _export(executable, library)
+        _export(executable, library, target)
         manifest = Manifest(
             model=imported.name,
             frontend=imported.frontend,
@@ -97,12 +99,13 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _export(executable: Any, library: Path) -> None:
+def _export(executable: Any, library: Path, target: TargetSpec) -> None:
     """Link into a folder beside the destination, then move the finished file there in one step."""
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{library.name}.") as folder:
         temporary = Path(folder) / "library.so"
+        sources = [str(write_source(Path(folder)))] if target.isa is Isa.AMX_INT8 else []
         try:
-            executable.export_library(str(temporary))
+            executable.export_library(str(temporary), addons=sources)
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             raise BuildError(f"{library} could not be linked (is g++ installed?): {first}") from error

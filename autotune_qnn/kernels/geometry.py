@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from autotune_qnn.kernels.isa import DotShape
 
 _LONGEST_TILE = 14
 _SHORTEST_TILE = 4
+_TILE_QUADS = 16
 
 
 def ceil_div(value: int, divisor: int) -> int:
@@ -29,6 +30,8 @@ class ConvGeometry:
         out_channels: of the output; groups divide both channel counts.
         kernel, strides, dilation: (height, width).
         padding: (top, left, bottom, right).
+        step: quads of four bytes that are multiplied at once. Where it does not divide their number, the last step
+            begins earlier, and its weights are zero where the one before has them already.
     """
 
     batch: int
@@ -41,6 +44,12 @@ class ConvGeometry:
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]
     groups: int = 1
+    step: int = 1
+
+    def in_tiles(self) -> ConvGeometry:
+        """The same convolution with the fewest steps of at most 16 quads, which is what a row of a tile holds."""
+        quads = replace(self, step=1).quads
+        return replace(self, step=ceil_div(quads, ceil_div(quads, _TILE_QUADS)))
 
     @cached_property
     def out_height(self) -> int:
@@ -76,8 +85,13 @@ class ConvGeometry:
 
     @cached_property
     def computed_width(self) -> int:
-        """Output columns to compute: more than there are where no good register tile divides their number."""
+        """Output columns to compute: more than there are where no good register tile divides their number.
+
+        Tiles need no such number, so that with them this is not worth a copy of the input of its own.
+        """
         width = self.out_width
+        if self.step > 1 and not any(self.padding) and self.group_channels % 4 == 0:
+            return width
         if width <= _LONGEST_TILE or any(
             width % tile == 0 for tile in range(_SHORTEST_TILE, _LONGEST_TILE + 1)
         ):
@@ -100,8 +114,19 @@ class ConvGeometry:
 
     @property
     def quads(self) -> int:
-        """Steps of four bytes along the innermost reduction axis."""
+        """Quads of four bytes along the innermost reduction axis, those that come twice included."""
+        return ceil_div(self._own_quads, self.step) * self.step
+
+    @property
+    def _own_quads(self) -> int:
         return ceil_div(self.group_channels * (self.kernel[1] if self.rows else 1), 4)
+
+    def quad_byte(self, quad: Any) -> Any:
+        """The first byte of a quad, counted from the first channel (an integer or an expression)."""
+        twice = self.quads - self._own_quads
+        if not twice:
+            return quad * 4
+        return quad * 4 - quad // (self.quads - self.step) * (4 * twice)
 
     @property
     def columns(self) -> int:
@@ -118,6 +143,28 @@ class ConvGeometry:
         """Columns that the computation reads."""
         return (self.computed_width - 1) * self.strides[1] + (self.kernel[1] - 1) * self.dilation[1] + 1
 
+    @property
+    def pixel_strides(self) -> tuple[int, int]:
+        """Bytes from an output row's first byte of data to the next row's, and from a pixel's to the next pixel's."""
+        pixel = self.channels
+        row = self.width * pixel
+        if self.padded and self.rows:
+            row = self.padded_row_bytes
+        elif self.padded:
+            pixel += self.slack
+            row = self.padded_width * pixel
+        return self.strides[0] * row, self.strides[1] * pixel
+
+    @property
+    def padded_row_bytes(self) -> int:
+        """Bytes of a row of the padded input where a kernel row is read as one run: quads can be read at its end."""
+        return (self.padded_width * self.channels + 3 + 63) // 64 * 64
+
+    @property
+    def slack(self) -> int:
+        """Bytes behind each pixel of the padded input elsewhere, so that quads can be read there."""
+        return 0 if self.group_channels % 4 == 0 else 4
+
     def padded_group_outputs(self, lanes: int) -> int:
         """Output channels of one group, rounded up to whole vectors."""
         return ceil_div(self.group_outputs, lanes) * lanes
@@ -129,10 +176,13 @@ class ConvGeometry:
         """
         kernel_height = self.kernel[0]
         outputs = self.padded_group_outputs(shape.lanes)
-        inner = self.quads * 4
+        inner = self._own_quads * 4
         grouped = np.zeros((self.groups, outputs, kernel_height, self.columns, inner), shape.weight_dtype)
         run = weights.reshape(self.groups, self.group_outputs, kernel_height, self.columns, -1)
         grouped[:, : self.group_outputs, :, :, : run.shape[-1]] = run
+        if self.quads != self._own_quads:
+            first = (self.quads - self.step) * 4
+            grouped = np.insert(grouped, [first] * (self.quads * 4 - inner), 0, axis=-1)
         blocks = self.groups * outputs // shape.lanes
         split = grouped.reshape(
             blocks, shape.lanes, kernel_height, self.columns, self.quads, shape.pair_size, shape.pair_count

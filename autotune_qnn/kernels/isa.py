@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Isa(enum.StrEnum):
     """The instruction sets that kernels are written for, the most capable first."""
 
+    AMX_INT8 = "amx_int8"
     AVX512_VNNI = "avx512_vnni"
     AVX512BW = "avx512bw"
     AVX_VNNI = "avx_vnni"
@@ -31,6 +32,7 @@ class DotShape:
         weight_dtype: dtype of packed weights: int8, or int16 where the multiply works on 16-bit pairs.
         intrinsic: name of the registered tensor intrinsic, empty where plain loops do the work.
         depthwise_intrinsic: the same for the depthwise dot product.
+        tiles: whether the instruction set also has AMX's int8 tiles, which multiply the same packed weights.
     """
 
     lanes: int
@@ -40,9 +42,11 @@ class DotShape:
     weight_dtype: str
     intrinsic: str
     depthwise_intrinsic: str
+    tiles: bool = False
 
 
 _SHAPES = {
+    Isa.AMX_INT8: DotShape(16, 32, 1, 4, "int8", "aq_dot_16x4_vnni", "aq_depthwise_16x4_vnni", True),
     Isa.AVX512_VNNI: DotShape(16, 32, 1, 4, "int8", "aq_dot_16x4_vnni", "aq_depthwise_16x4_vnni"),
     Isa.AVX_VNNI: DotShape(8, 16, 1, 4, "int8", "aq_dot_8x4_vnni", "aq_depthwise_8x4_vnni"),
     Isa.AVX512BW: DotShape(16, 32, 2, 2, "int16", "aq_dot_16x4_maddwd", ""),

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ALIGNED = "aligned_"
+"""How the name of a buffer begins that has to begin with a line of the cache: TVM aligns memory on the stack less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:

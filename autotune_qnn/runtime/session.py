@@ -22,7 +22,7 @@ from tvm.runtime.vm import VirtualMachine
 
 from autotune_qnn.build.manifest import Manifest, TensorSpec, read_manifest
 from autotune_qnn.errors import BuildError, TargetError, UsageError
-from autotune_qnn.host import host_flags
+from autotune_qnn.host import TILE_FLAGS, host_flags, tiles_refused
 from autotune_qnn.runtime.threads import KernelThreads
 
 Array = npt.NDArray[Any]
@@ -52,7 +52,7 @@ class Session:
         """Load a library and its manifest, with as many threads as it was built for unless told otherwise.
 
         Raises BuildError where the file is not a library of this package, TargetError where this CPU lacks
-        instructions that it uses.
+        instructions that it uses or Linux does not let this process use them.
         """
         path = Path(library)
         manifest = read_manifest(path)
@@ -62,6 +62,9 @@ class Session:
             raise TargetError(
                 f"{path} was built for {manifest.target!r}; this CPU has no {', '.join(missing)}"
             )
+        refused = tiles_refused() if set(manifest.needed_flags) >= TILE_FLAGS else None
+        if refused is not None:
+            raise TargetError(f"{path} was built for {manifest.target!r}; {refused}")
         count = manifest.threads if threads is None else threads
         return cls(path.resolve(), manifest, count)
 

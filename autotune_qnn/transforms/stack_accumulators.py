@@ -1,7 +1,8 @@
 """Keeps small buffers of a kernel on the stack, so that LLVM can hold accumulators in registers.
 
 TVM turns every constant allocation of 1024 bytes or more into a call for workspace memory. A register tile of a
-convolution is larger (28 accumulators of 64 bytes), and LLVM promotes to registers only what is on the stack.
+convolution is larger (28 accumulators of 64 bytes), and LLVM promotes to registers only what is on the stack. There,
+however, TVM aligns to 16 bytes at most, so that a buffer named ALIGNED keeps its workspace memory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import tvm
 from tvm import tirx
+
+from autotune_qnn.kernels.storage import ALIGNED
 
 STACK_LIMIT_BYTES = 16384
 """Allocations up to this size stay on the stack. Worker threads have stacks of megabytes."""
@@ -44,7 +47,7 @@ def _rewrite(stmt: Any) -> Any:
         otherwise = None if stmt.else_case is None else _rewrite(stmt.else_case)
         return tirx.IfThenElse(stmt.condition, _rewrite(stmt.then_case), otherwise)
     if isinstance(stmt, tirx.AllocBuffer):
-        size = _allocation_bytes(stmt.buffer)
+        size = None if stmt.buffer.name.startswith(ALIGNED) else _allocation_bytes(stmt.buffer)
         if size is not None and size <= STACK_LIMIT_BYTES:
             annotations = {**dict(stmt.annotations), "disable_lower_builtin": tirx.IntImm("int32", 1)}
             return tirx.AllocBuffer(stmt.buffer, annotations)

@@ -1,4 +1,4 @@
-"""The passes from a scheduled PrimFunc to LLVM: TVM's own for a CPU, and `stack_accumulators`.
+"""The passes from a scheduled PrimFunc to LLVM: TVM's own for a CPU, `amx_tiles` and `stack_accumulators`.
 
 Passes that only other devices need are left out, which also halves the time of a build.
 """
@@ -11,6 +11,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
+from autotune_qnn.transforms.amx_tiles import amx_tiles
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 
 PIPELINE = "autotune_qnn"
@@ -19,6 +20,7 @@ PIPELINE = "autotune_qnn"
 
 def _lowering_passes() -> list[Any]:
     return [
+        amx_tiles,
         s_tir.transform.CanonicalizeLoop(),
         s_tir.transform.LowerInitBlock(),
         s_tir.transform.PlanAndUpdateBufferAllocationLocation(),

@@ -12,6 +12,18 @@ CASES = [
     ("llvm -mcpu skylake-avx512", "llvm -mcpu=skylake-avx512", Isa.AVX512BW),
     ("llvm -num-cores=4 -mcpu=alderlake", "llvm -mcpu=alderlake -num-cores=4", Isa.AVX_VNNI),
     ("{'mcpu': 'core-avx2'}", "llvm -mcpu=core-avx2", Isa.AVX2),
+    ("llvm -mcpu=sapphirerapids", "llvm -mcpu=sapphirerapids", Isa.AMX_INT8),
+    ("llvm -mcpu=graniterapids", "llvm -mcpu=graniterapids", Isa.AMX_INT8),
+    (
+        "llvm -mcpu=cascadelake -mattr=+amx-tile,+amx-int8",
+        "llvm -mattr=+amx-int8,+amx-tile -mcpu=cascadelake",
+        Isa.AMX_INT8,
+    ),
+    (
+        "llvm -mcpu=emeraldrapids -mattr=-amx-int8",
+        "llvm -mattr=-amx-int8 -mcpu=emeraldrapids",
+        Isa.AVX512_VNNI,
+    ),
     ("llvm", "llvm", Isa.GENERIC),
     ("llvm -mcpu=x86-64", "llvm -mcpu=x86-64", Isa.GENERIC),
     (
@@ -102,6 +114,39 @@ def test_native_follows_what_a_hypervisor_hides(monkeypatch: pytest.MonkeyPatch)
     assert spec.mattr == ("-avx512vnni",)
     assert spec.isa is Isa.AVX512BW
     assert spec.runs_here() is None
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_tiles_are_used_where_linux_grants_them(monkeypatch: pytest.MonkeyPatch, granted: bool) -> None:
+    named = TargetSpec(mcpu="sapphirerapids")
+    flags = frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in named.features if f in host.HOST_FLAG_OF_FEATURE)
+    monkeypatch.setattr(target, "host_flags", lambda: flags)
+    monkeypatch.setattr(target, "tiles_refused", lambda: None if granted else "Linux does not")
+    monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "sapphirerapids")
+    target._native.cache_clear()
+    try:
+        spec = TargetSpec.parse("native")
+    finally:
+        target._native.cache_clear()
+    assert spec.isa is (Isa.AMX_INT8 if granted else Isa.AVX512_VNNI)
+    assert spec.mattr == (() if granted else ("-amx-int8", "-amx-tile"))
+    assert spec.runs_here() is None
+    assert named.runs_here() == (None if granted else "Linux does not")
+
+
+def test_linux_is_asked_for_tiles_only_where_the_cpu_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "host_flags", frozenset)
+    monkeypatch.setattr(host, "_tile_permission", lambda: "asked")
+    assert host.tiles_refused() == "this CPU has no amx_int8, amx_tile"
+    monkeypatch.setattr(host, "host_flags", lambda: host.TILE_FLAGS)
+    assert host.tiles_refused() == "asked"
+
+
+def test_linux_answers_as_it_does_on_this_machine() -> None:
+    """Asking is harmless on any CPU, and where the answer is no it says why."""
+    reason = host._tile_permission()
+    assert reason is None or "tiles" in reason
+    assert reason is None or not host.host_flags() >= host.TILE_FLAGS or "arch_prctl" in reason
 
 
 def test_other_architectures_do_not_run_here(monkeypatch: pytest.MonkeyPatch) -> None:

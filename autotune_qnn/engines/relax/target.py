@@ -17,7 +17,7 @@ import tvm
 from tvm.target import codegen
 
 from autotune_qnn.errors import TargetError
-from autotune_qnn.host import HOST_FLAG_OF_FEATURE, host_flags
+from autotune_qnn.host import HOST_FLAG_OF_FEATURE, TILE_FLAGS, host_flags, tiles_refused
 from autotune_qnn.kernels.isa import Isa
 
 _OPTIONS = ("device", "keys", "mattr", "mcpu", "model", "mtriple", "num-cores")
@@ -26,8 +26,10 @@ _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,128}\Z")
 _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
 
 
+_VNNI = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"})
 _NEEDED = {
-    Isa.AVX512_VNNI: frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"}),
+    Isa.AMX_INT8: _VNNI | {"amx-tile", "amx-int8"},
+    Isa.AVX512_VNNI: _VNNI,
     Isa.AVX512BW: frozenset({"avx512f", "avx512bw", "avx512vl"}),
     Isa.AVX_VNNI: frozenset({"avx2", "avxvnni"}),
     Isa.AVX2: frozenset({"avx2"}),
@@ -119,7 +121,8 @@ class TargetSpec:
     def runs_here(self) -> str | None:
         """Why code for this target cannot run on this machine, or None when it can.
 
-        Only features that LLVM or a kernel of this package emits instructions for are asked after.
+        Only features that LLVM or a kernel of this package emits instructions for are asked after. Where kernels
+        may use tiles, Linux is asked to let this process use them.
         """
         if self.architecture != _host_architecture():
             return f"it is {self.architecture} code and this machine is {_host_architecture()}"
@@ -131,7 +134,9 @@ class TargetSpec:
             for feature in self.features
             if feature in HOST_FLAG_OF_FEATURE and HOST_FLAG_OF_FEATURE[feature] not in flags
         )
-        return f"this CPU has no {', '.join(missing)}" if missing else None
+        if missing:
+            return f"this CPU has no {', '.join(missing)}"
+        return tiles_refused() if self.isa is Isa.AMX_INT8 else None
 
 
 def _from_words(text: str) -> dict[str, Any]:
@@ -268,13 +273,16 @@ def _features(spec: TargetSpec) -> frozenset[str]:
 def _native() -> TargetSpec:
     """This machine's CPU by LLVM's name, with attributes where the machine and the name differ.
 
-    A hypervisor may hide features that the CPU's name implies, and an unknown name implies too few.
+    A hypervisor may hide features that the CPU's name implies, and an unknown name implies too few. Tiles that
+    Linux does not let this process use are as good as hidden.
     """
     name = str(codegen.llvm_get_system_cpu())
     spec = TargetSpec(mcpu=name)
     flags = host_flags()
     if not flags or _host_architecture() != "x86_64":
         return spec
+    if flags >= TILE_FLAGS and tiles_refused() is not None:
+        flags -= TILE_FLAGS
     known = _known_features("")
     here = {feature for feature, flag in HOST_FLAG_OF_FEATURE.items() if flag in flags and feature in known}
     named = {feature for feature in spec.features if feature in HOST_FLAG_OF_FEATURE}

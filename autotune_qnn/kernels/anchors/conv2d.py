@@ -43,7 +43,7 @@ def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
         return tirx.all(y >= top, y < height + top, x >= left, x < width + left)
 
     if geometry.rows:
-        length = (geometry.padded_width * channels + 3 + 63) // 64 * 64
+        length = geometry.padded_row_bytes
 
         def row_byte(n: Any, y: Any, byte: Any) -> Any:
             moved = byte - left * channels
@@ -53,7 +53,7 @@ def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
 
         padded = te.compute((geometry.batch, geometry.padded_height, length), row_byte, name="data_pad")
         return lambda n, y, x, c: padded[n, y, x * channels + c]
-    slack = 0 if geometry.group_channels % 4 == 0 else 4
+    slack = geometry.slack
     padded = te.compute(
         (geometry.batch, geometry.padded_height, geometry.padded_width, channels + slack),
         lambda n, y, x, c: tirx.if_then_else(
@@ -91,7 +91,7 @@ def _products(geometry: ConvGeometry, shape: DotShape, read: Any, packed: Any) -
             n,
             y * stride_y + kernel_row * dilate_y,
             x * stride_x + kernel_column * dilate_x,
-            first + quad * 4 + place,
+            first + geometry.quad_byte(quad) + place,
         )
         return te.sum(
             value.astype("int32") * packed[tuple(index)].astype("int32"),

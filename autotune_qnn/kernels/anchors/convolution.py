@@ -17,9 +17,12 @@ from autotune_qnn.kernels.anchors.overlap import store_overlapping
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
+from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.lane import Lane, bounds
 from autotune_qnn.kernels.operand import Operand
+from autotune_qnn.kernels.templates.base import TemplateFactory
 from autotune_qnn.kernels.templates.conv2d import ConvTemplate
+from autotune_qnn.kernels.templates.conv2d_amx import ConvAmxTemplate, suits_tiles
 from autotune_qnn.kernels.templates.depthwise import DepthwiseTemplate
 from autotune_qnn.kernels.templates.depthwise_wide import DepthwiseWideTemplate
 
@@ -63,6 +66,14 @@ def convolution_name(geometry: ConvGeometry) -> str:
     return "_".join(parts)
 
 
+def _scheduled(geometry: ConvGeometry, dot: DotShape) -> tuple[ConvGeometry, TemplateFactory]:
+    """The geometry as the target's kernel computes it, and the kernel's template."""
+    if not suits_tiles(geometry, dot):
+        return geometry, ConvTemplate.factory(geometry, dot)
+    tiled = geometry.in_tiles()
+    return tiled, ConvAmxTemplate.factory(tiled, dot)
+
+
 @anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
 def conv2d_rule(call: AnchorCall) -> Anchor:
     """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
@@ -90,13 +101,13 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         return _wide(call, wide, data.tensor, arguments)
     if geometry.groups == channels and channels > 1:
         result = depthwise(call.inputs, geometry, call.dot, data.tensor, *arguments)
-        template: Any = DepthwiseTemplate.factory(geometry, call.dot)
+        template = DepthwiseTemplate.factory(geometry, call.dot)
         kind = "depthwise"
     else:
         joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
+        joined, template = _scheduled(joined, call.dot)
         arguments = (joined_weights, *arguments[1:])
         result = conv2d(call.inputs, joined, call.dot, lambda *index: data.tensor[index], *arguments)
-        template = ConvTemplate.factory(joined, call.dot)
         kind = "conv2d"
 
     def lane(index: Sequence[Any]) -> Lane:
@@ -142,6 +153,7 @@ def dense_rule(call: AnchorCall) -> Anchor:
     batch, height, width = [1] * missing + leading
     units = weights.shape[0]
     geometry = ConvGeometry(batch, height, width, inner, units, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    geometry, template = _scheduled(geometry, call.dot)
     reshaped = np.ascontiguousarray(weights).reshape(units, 1, 1, inner)
 
     def source(*index: Any) -> Any:
@@ -154,4 +166,4 @@ def dense_rule(call: AnchorCall) -> Anchor:
         return Lane(result.value([0] * missing + list(index)), clamped=True)
 
     name = f"{'x'.join(map(str, data.shape))}_{units}"
-    return Anchor(lane, "dense", name, result.macs, ConvTemplate.factory(geometry, call.dot))
+    return Anchor(lane, "dense", name, result.macs, template)
