@@ -192,7 +192,6 @@ def depthwise_wide(
 
     From here on, vectors of `inputs` are in the groups' order too.
     """
-    conv = wide.conv
     inputs.order = wide.channels
     split = SplitWeights.of(weights, weight_zero_point, "int8")
     pad_value = inputs.integer(data_zero_point).astype("uint8")
