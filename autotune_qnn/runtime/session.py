@@ -115,7 +115,7 @@ class Session:
             raise UsageError(f"the session of {self.library} is closed")
         check_inputs(self.inputs, inputs)
         for array, value in zip(self._arrays, inputs, strict=True):
-            np.copyto(array, value)
+            array[...] = value
 
 
 def aligned_array(spec: TensorSpec) -> Array:

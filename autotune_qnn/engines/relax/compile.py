@@ -36,7 +36,7 @@ def compile_module(mod: Any, target: TargetSpec) -> Any:
     pipeline = tvm.ir.transform.Sequential(_passes())
     try:
         return tvm.relax.build(
-            mod, target.tvm(), relax_pipeline=pipeline, tir_pipeline=register(), exec_mode="bytecode"
+            mod, target.tvm(), relax_pipeline=pipeline, tir_pipeline=register(), exec_mode="compiled"
         )
     except (RuntimeError, ValueError, TypeError) as error:
         reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")

@@ -28,6 +28,7 @@ from autotune_qnn.kernels.templates.primitives import (
 _UNROLLED_STEPS = 64
 _LONGEST_UNROLL = 256
 _EVEN = 0.95
+_SHARED_WEIGHTS = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,23 @@ class ConvTemplate:
         # Without dot-product instructions a step is many instructions, and LLVM takes seconds for long code.
         small = bool(self.dot.intrinsic) and kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
         values["unroll_kernel"] = 1 if 1 in knobs["unroll_kernel"] and small else 0
-        values["band"] = self._even_band(tile)
-        values["pad_in_band"] = 0
+        values["pad_in_band"] = int(self._pads_in_band(tile))
+        values["band"] = self._even_band(tile, bool(values["pad_in_band"]))
         values["parallel"] = int(self._threads > 1 and self._tasks(tile, values["band"]) > 1)
         return Config.from_mapping({name: values[name] for name in knobs})
 
-    def _tasks(self, tile: Mapping[str, int], band: int) -> int:
-        """How many tasks there are: bands of that many tiles of rows, times blocks of channels."""
-        bands = self.geometry.out_height // tile["rows"] // band
-        return self.geometry.batch * bands * (self._blocks // tile["blocks"])
+    def _tasks(self, tile: Mapping[str, int], band: int, whole: bool = False) -> int:
+        """How many tasks there are: bands of that many tiles of rows, times blocks of channels unless `whole`."""
+        bands = self.geometry.batch * (self.geometry.out_height // tile["rows"] // band)
+        return bands if whole else bands * (self._blocks // tile["blocks"])
+
+    def _pads_in_band(self, tile: Mapping[str, int]) -> bool:
+        """Whether threads copy their own part of the border: saves a region, and every thread reads all weights."""
+        if self._threads == 1 or not self.geometry.padded:
+            return False
+        kernel = self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads * 4
+        small = self._blocks * self.dot.lanes * kernel <= _SHARED_WEIGHTS
+        return small and self._evenness(tile, self._even_band(tile, True), True) >= _EVEN
 
     @cached_property
     def _threads(self) -> int:
@@ -129,16 +138,14 @@ class ConvTemplate:
         time = self.geometry.macs / CONV_MACS_PER_NS
         return self.threads if worthwhile(time, self.threads, self.threads) else 1
 
-    def _evenness(self, tile: Mapping[str, int], band: int) -> float:
-        return evenness(self._tasks(tile, band), self._threads)
+    def _evenness(self, tile: Mapping[str, int], band: int, whole: bool = False) -> float:
+        return evenness(self._tasks(tile, band, whole), self._threads)
 
-    def _even_band(self, tile: Mapping[str, int]) -> int:
+    def _even_band(self, tile: Mapping[str, int], whole: bool = False) -> int:
         """The largest band whose tasks keep all threads about equally busy, or the one that comes nearest."""
         tiles = self.geometry.out_height // tile["rows"]
-        bands = sorted(
-            divisors(tiles, tiles), key=lambda band: (-min(self._evenness(tile, band), _EVEN), -band)
-        )
-        return bands[0]
+        even = {band: min(self._evenness(tile, band, whole), _EVEN) for band in divisors(tiles, tiles)}
+        return max(even, key=lambda band: (even[band], band))
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, window_sum, conv, corrected and output."""
