@@ -90,18 +90,24 @@ def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> 
     mod = tvm.IRModule({"main": bare.function})
     name = re.sub(r"\W+", "_", bare.functions[0])[:_LONGEST_NAME]
     expected = PlainReference(mod, target.tvm(), outputs)
-    template = PlainTemplate(threads, _parameter_bytes(bare.function))
+    template = _plain_template(bare.function, threads)
     return TuningTask(name, bare.key, "plain", bare.weight, mod, bare.functions, 0, template, expected)
 
 
-def _parameter_bytes(function: Any) -> int:
-    """Bytes of all tensors that a PrimFunc takes; 0 where an extent is not constant."""
-    total = 0
-    for buffer in function.params:
-        if not all(isinstance(extent, tirx.IntImm) for extent in buffer.shape):
-            return 0
-        total += math.prod(int(extent) for extent in buffer.shape) * tvm.DataType(str(buffer.dtype)).itemsize
-    return total
+def _plain_template(function: Any, threads: int) -> PlainTemplate:
+    """The template of a PrimFunc of plain operators; its last parameter is its result."""
+    buffers = [(*map(_constant, buffer.shape), _item(buffer)) for buffer in function.params]
+    *_, row, item = (1, *buffers[-1])
+    return PlainTemplate(threads, sum(math.prod(extents) for extents in buffers), row, item)
+
+
+def _item(buffer: Any) -> int:
+    return int(tvm.DataType(str(buffer.dtype)).itemsize)
+
+
+def _constant(extent: Any) -> int:
+    """An extent, 0 where it is not constant."""
+    return int(extent) if isinstance(extent, tirx.IntImm) else 0
 
 
 def _kernel_task(bare: _Bare, lowered: LoweredKernel, threads: int) -> TuningTask:

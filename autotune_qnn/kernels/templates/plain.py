@@ -10,6 +10,8 @@ from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
 
 _SPATIAL, _REDUCTION = 0, 2
+_LANES = (16, 32, 64)
+_VECTOR_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -19,10 +21,13 @@ class PlainTemplate:
     Attributes:
         threads: that the kernel may use.
         bytes: that it reads and writes.
+        row, item: extent of its result's last axis, and bytes of one of its elements.
     """
 
     threads: int
     bytes: int = 0
+    row: int = 0
+    item: int = 4
 
     @property
     def name(self) -> str:
@@ -33,16 +38,17 @@ class PlainTemplate:
         """The knobs: lanes of a vector, whether producers are inlined, whether loops run in parallel."""
         return ConfigSpace(
             (
-                Knob("lanes", (16, 32, 64)),
+                Knob("lanes", _LANES),
                 Knob("inline", (1, 0)),
                 Knob("parallel", (0, 1) if self.threads > 1 else (0,)),
             )
         )
 
     def default(self) -> Config:
-        """Vectors of 16, producers inlined, in parallel where much memory is touched."""
+        """Whole vectors of up to 64 bytes, producers inlined, in parallel where much memory is touched."""
+        whole = [lanes for lanes in _LANES if self.row % lanes == 0 and lanes * self.item <= _VECTOR_BYTES]
         parallel = worthwhile(self.bytes / BYTES_PER_NS, self.threads, self.threads)
-        return Config.of(lanes=16, inline=1, parallel=int(parallel))
+        return Config.of(lanes=max(whole, default=_LANES[0]), inline=1, parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule every block of the kernel."""
