@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import sys
+import time
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -127,3 +128,53 @@ def parse_model(cpuinfo: str) -> str:
         stepping = fields.get("stepping", "?")
         name += f" (family {fields['cpu family']}, model {fields['model']}, stepping {stepping})"
     return name
+
+
+_SPIN_STEPS = 20_000
+_FREQUENCIES = Path("/sys/devices/system/cpu")
+
+
+def spin() -> float:
+    """Seconds that a loop of fixed length takes: longer than at its shortest, the machine is busy or slow."""
+    start = time.perf_counter()
+    for _ in range(_SPIN_STEPS):
+        pass
+    return time.perf_counter() - start
+
+
+def core_mhz() -> float:
+    """The present clock of the core that this thread runs on, in MHz; 0 where the system does not tell."""
+    cores = os.sched_getaffinity(0)
+    path = _FREQUENCIES / f"cpu{max(cores)}" / "cpufreq" / "scaling_cur_freq"
+    try:
+        return round(int(path.read_text()) / 1000, 1)
+    except (OSError, ValueError):
+        return 0.0
+
+
+def frequency_note() -> str:
+    """What the system tells of the CPU's clock: its governor and limits, or the clock that the kernel reports."""
+    folder = _FREQUENCIES / "cpu0" / "cpufreq"
+    try:
+        names = ("scaling_governor", "scaling_min_freq", "scaling_max_freq")
+        governor, low, high = ((folder / name).read_text().strip() for name in names)
+        return f"governor {governor}, {int(low) // 1000} to {int(high) // 1000} MHz"
+    except (OSError, ValueError):
+        pass
+    try:
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = re.search(r"^cpu MHz\s*:\s*([0-9.]+)$", text, re.MULTILINE)
+    return f"{float(found[1]):.0f} MHz (nominal, no frequency control)" if found else ""
+
+
+def core_list(cores: frozenset[int]) -> str:
+    """Numbers of cores as ranges: "0-3,6"."""
+    ranges: list[list[int]] = []
+    for core in sorted(cores):
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in ranges)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from autotune_qnn.engines.relax import TuningTask
-from autotune_qnn.logs import TrialRecord
+from autotune_qnn.logs import LogStore, TrialRecord
+from autotune_qnn.logs.pool import RecordPool
 from autotune_qnn.tuning.replay import replay
 from autotune_qnn.tuning.trust import TraceChecker
 
@@ -22,6 +23,16 @@ def no_history(key: str) -> Sequence[TrialRecord]:
     """The history of a model that was never tuned: every task gets its default schedule."""
     del key
     return ()
+
+
+def with_pool(store: LogStore | None, pool: RecordPool | None) -> History:
+    """The history of a model's own log, where there is one, and of other logs that hold the same tasks."""
+
+    def history(key: str) -> Sequence[TrialRecord]:
+        own = [] if store is None else store.ranked(key)
+        return own if pool is None else pool.ranked(key, own)
+
+    return history
 
 
 def scheduled_by(history: History, checker: TraceChecker) -> Callable[[TuningTask], Any | None]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from autotune_qnn.build.history import no_history
+from autotune_qnn.build.history import History, no_history, with_pool
 from autotune_qnn.build.manifest import manifest_path
 from autotune_qnn.build.model import build_model
-from autotune_qnn.cli.common import check_threads, import_model, log_header, parse_target
+from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
 from autotune_qnn.cli.results import check_writable
 from autotune_qnn.cli.terminal import show
+from autotune_qnn.engines import relax
+from autotune_qnn.engines.relax.target import TargetSpec
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.frontends.base import ImportedModel
 from autotune_qnn.logs import LogStore
 from autotune_qnn.report.table import coverage_line
 
@@ -21,17 +25,32 @@ def run(arguments: argparse.Namespace) -> int:
     check_writable(arguments.output, "--output")
     source = import_model(arguments)
     model = source.model
-    history = no_history
-    if not arguments.untuned:
-        header = log_header(arguments, target, model)
-        with LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False) as store:
-            history = store.ranked
-    built = build_model(
-        model, target, history, arguments.threads, arguments.output, images=source.recipe.to_record()
-    )
+    lowered = relax.lower(model.mod, target, arguments.threads)
+    history = no_history if arguments.untuned else _history(arguments, target, source.model, lowered)
+    images = source.recipe.to_record()
+    built = build_model(model, target, history, arguments.threads, arguments.output, lowered, images)
     manifest = built.manifest
     show(f"library   {built.library}")
     show(f"manifest  {manifest_path(built.library)}")
     show(f"target    {manifest.target}, {manifest.threads} thread(s)")
     show(f"coverage  {coverage_line(manifest.tuned, manifest.fallback, manifest.missing)}")
     return 0
+
+
+def _history(
+    arguments: argparse.Namespace, target: TargetSpec, model: ImportedModel, lowered: relax.LoweredModule
+) -> History:
+    """The model's own log and, for tasks that they hold too, others. Raises LogStoreError where none of them knows
+    any task of the model.
+    """
+    header = log_header(arguments, target, model)
+    store, missing = None, None
+    try:
+        store = LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False)
+    except LogStoreError as error:
+        missing = error
+    pool = open_pool(arguments.log_dir, target, header, None if store is None else store.path)
+    history = with_pool(store, pool)
+    if missing is not None and not any(history(task.key) for task in lowered.tasks):
+        raise missing
+    return history

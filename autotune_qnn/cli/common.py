@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from autotune_qnn.evaluation.preprocessing import Fit, ImageRecipe
 from autotune_qnn.frontends import get_frontend
 from autotune_qnn.frontends.base import Frontend, ImportedModel, ImportOptions
 from autotune_qnn.frontends.tflite.archive import cache_folder
-from autotune_qnn.host import cpu_model
+from autotune_qnn.host import core_list, cpu_model, frequency_note
 from autotune_qnn.logs import LogHeader
+from autotune_qnn.logs.pool import RecordPool, shipped_logs
 from autotune_qnn.quantization import Arithmetic
+from autotune_qnn.tuning.measure import runner_cores
 from autotune_qnn.zoo.own_images import own_images
 from autotune_qnn.zoo.torchvision import (
     DEFAULT_NETWORK,
@@ -131,7 +134,30 @@ def log_header(arguments: argparse.Namespace, target: TargetSpec, model: Importe
         package_version=autotune_qnn.__version__,
         model=model.name,
         arithmetic=model.arithmetic.value,
+        pinning=_pinning(arguments.threads),
+        frequency=frequency_note(),
     )
+
+
+def _pinning(threads: int) -> str:
+    cores = frozenset(os.sched_getaffinity(0))
+    used = core_list(frozenset(runner_cores(cores, threads)))
+    return f"kernels on cores {used} of {core_list(cores)}"
+
+
+def open_pool(log_dir: Path, target: TargetSpec, header: LogHeader, own: Path | None = None) -> RecordPool:
+    """Every other log that may help: of this folder, and of those that the project ships. Kernels are the same for
+    all targets of one instruction set.
+    """
+
+    def usable(text: str) -> bool:
+        try:
+            return text == target.canonical or TargetSpec.parse(text).isa is target.isa
+        except TargetError:
+            return False
+
+    shipped = shipped_logs()
+    return RecordPool.open([log_dir, *([shipped] if shipped else [])], header, usable, own)
 
 
 def check_threads(threads: int) -> None:

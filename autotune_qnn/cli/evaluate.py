@@ -146,6 +146,7 @@ def _report(
         predictions=tuple(predictions),
         weights=source.weights,
         remarks=model.remarks,
+        better_target=target.better(),
     )
 
 

@@ -45,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_tune(_command(commands, "tune", "tune a model, build it with the best of its history, and report"))
     _add_build(_command(commands, "build", "build a model with the best of its log and export a library"))
     _add_run(_command(commands, "run", "run an exported library"))
+    _add_leaders(_command(commands, "leaders", "write the best records of tuning logs into another folder"))
     _add_doctor(_command(commands, "doctor", "check that this machine and installation can do the job"))
     return parser
 
@@ -140,7 +141,13 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--number", type=int, default=1, metavar="N", help="kernel runs a repeat, at least (1)"
     )
-    group.add_argument("--repeat", type=int, default=30, metavar="N", help="repeats of a measurement (30)")
+    group.add_argument(
+        "--repeat",
+        type=int,
+        default=30,
+        metavar="N",
+        help="most repeats of a measurement; it ends when the smallest agree (30)",
+    )
     group.add_argument(
         "--min-repeat-ms",
         type=float,
@@ -150,6 +157,13 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of the search and of random inputs (0)"
+    )
+    group.add_argument(
+        "--warm-start",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="learn from other logs: those of other models in the log folder, and those that come with the project; "
+        "a task that another log holds is taken from there (default)",
     )
     group.add_argument(
         "--tasks",
@@ -241,6 +255,26 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--rounds", type=int, default=0, metavar="N", help="measure the latency, N times (0: not)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what is printed as JSON")
+
+
+def _add_leaders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--log-dir",
+        type=Path,
+        default=Path("tuning_logs"),
+        metavar="DIR",
+        help="where the logs are (tuning_logs)",
+    )
+    parser.add_argument(
+        "--output", "-o", type=Path, required=True, metavar="DIR", help="the log folder to write into"
+    )
+    parser.add_argument(
+        "--keep",
+        type=int,
+        default=2,
+        metavar="N",
+        help="records of each task, the one to build with first (2)",
+    )
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune_qnn.build.history import no_history
+from autotune_qnn.build.history import no_history, with_pool
 from autotune_qnn.build.model import build_model
-from autotune_qnn.cli.common import check_threads, import_model, log_header, parse_target
+from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
 from autotune_qnn.cli.evaluate import evaluate, open_inputs
 from autotune_qnn.cli.results import check_writable, write_text
 from autotune_qnn.cli.tasks import select_tasks, task_table
@@ -21,6 +21,7 @@ from autotune_qnn.engines.relax.task import TuningTask
 from autotune_qnn.errors import LogStoreError, VerificationError
 from autotune_qnn.frontends.base import ImportedModel
 from autotune_qnn.logs import LogStore
+from autotune_qnn.logs.pool import RecordPool
 from autotune_qnn.report.model import Report, Tuning
 from autotune_qnn.report.table import render
 from autotune_qnn.tuning.options import TuneOptions, TunerChoice
@@ -48,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     header = log_header(arguments, target, model)
     with LogStore.open(arguments.log_dir, target.canonical, model.name, header) as store:
         lowered = relax.lower(model.mod, target, arguments.threads)
-        summary = _tune(select_tasks(lowered.tasks, arguments.tasks), target, store, options, arguments.quiet)
+        pool = open_pool(arguments.log_dir, target, header, store.path) if arguments.warm_start else None
+        tasks = select_tasks(lowered.tasks, arguments.tasks)
+        summary = _tune(tasks, target, store, options, pool, arguments.quiet)
         if summary is not None and summary.interrupted:
             say(
                 f"interrupted: {len(store)} trials are kept in {store.path}; "
@@ -61,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
             plain = Path(folder) / "before.so"
             record = source.recipe.to_record()
             before = build_model(model, target, no_history, arguments.threads, plain, lowered, record)
-            after = build_model(model, target, store.ranked, arguments.threads, place, lowered, record)
+            history = with_pool(store, pool)
+            after = build_model(model, target, history, arguments.threads, place, lowered, record)
             builds = (before, after)
             report = evaluate(source, target, builds, inputs, tuning, quiet=arguments.quiet)
     _publish(report, arguments.json)
@@ -94,13 +98,18 @@ def _existing_store(
 
 
 def _tune(
-    tasks: Sequence[TuningTask], target: TargetSpec, store: LogStore, options: TuneOptions, quiet: bool
+    tasks: Sequence[TuningTask],
+    target: TargetSpec,
+    store: LogStore,
+    options: TuneOptions,
+    pool: RecordPool | None,
+    quiet: bool,
 ) -> TuneSummary | None:
     """Tune, unless no trials are asked for."""
     if options.trials == 0:
         return None
     progress = NoProgress() if quiet else BarProgress()
-    return tune(tasks, target, store, options, progress)
+    return tune(tasks, target, store, options, progress, pool=pool)
 
 
 def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary | None) -> Tuning:
@@ -111,6 +120,10 @@ def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary
         new_trials=0 if summary is None else summary.measured,
         failures={} if summary is None else {status.value: count for status, count in summary.failures},
         seconds=0.0 if summary is None else round(summary.seconds, 1),
+        trials_while_busy=0 if summary is None else summary.busy,
+        records_elsewhere=0 if summary is None else summary.warm.records,
+        logs_elsewhere=0 if summary is None else summary.warm.logs,
+        tasks_elsewhere=0 if summary is None else summary.warm.same_tasks,
     )
 
 

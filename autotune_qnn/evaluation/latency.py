@@ -12,12 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from autotune_qnn.host import spin
+
 Array = npt.NDArray[Any]
 
 DIGITS = 5
 """Decimal places that milliseconds are kept with."""
 
-_SPIN_STEPS = 20_000
 _BUSY_SPREAD = 1.25
 
 
@@ -107,7 +108,7 @@ def measure(
     for turn in range(plan.rounds):
         if turn >= plan.fewest_rounds and clock() - start > plan.budget_s:
             break
-        spins.append(_spin())
+        spins.append(spin())
         for place in range(len(names)):
             name = names[(turn + place) % len(names)]
             time.sleep(plan.pause_s)
@@ -122,13 +123,6 @@ def _runs_for(runner: Timed, inputs: Sequence[Array], min_repeat_ms: float) -> i
     runner.time(inputs, 1, 1)
     once = min(runner.time(inputs, 1, 3))
     return max(1, min(10_000, round(min_repeat_ms / 1e3 / max(once, 1e-7) + 0.5)))
-
-
-def _spin() -> float:
-    start = time.perf_counter()
-    for _ in range(_SPIN_STEPS):
-        pass
-    return time.perf_counter() - start
 
 
 def _noise(spins: Sequence[float], load: float) -> Noise:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from autotune_qnn.logs.schema import SCHEMA_VERSION, LogHeader, Status, TrialRecord, TunerName
+from autotune_qnn.logs.schema import SCHEMA_VERSION, Confirmation, LogHeader, Status, TrialRecord, TunerName
 from autotune_qnn.logs.store import LogStore, log_folder
 
-__all__ = ["SCHEMA_VERSION", "LogHeader", "LogStore", "Status", "TrialRecord", "TunerName", "log_folder"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Confirmation",
+    "LogHeader",
+    "LogStore",
+    "Status",
+    "TrialRecord",
+    "TunerName",
+    "log_folder",
+]

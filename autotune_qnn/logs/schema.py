@@ -24,6 +24,7 @@ E = TypeVar("E", bound=StrEnum)
 _MAX_TEXT = 4096
 _MAX_REPEATS = 10_000
 _MAX_KNOBS = 256
+_MAX_FEATURES = 512
 _MAX_ERROR = 600
 
 
@@ -54,7 +55,8 @@ class LogHeader:
     """The conditions under which every record of a file was measured.
 
     `target` is the canonical target string, `cpu` the CPU's model name, `threads` the number of threads that
-    kernels ran with, `arithmetic` the interpreter whose rounding the kernels follow.
+    kernels ran with, `arithmetic` the interpreter whose rounding the kernels follow. `pinning` says on which
+    cores kernels ran and `frequency` what the system tells of their clock; both are empty in older logs.
     """
 
     target: str
@@ -65,6 +67,8 @@ class LogHeader:
     model: str
     arithmetic: str
     schema_version: int = SCHEMA_VERSION
+    pinning: str = ""
+    frequency: str = ""
 
     def to_json(self) -> str:
         """The header as one line of JSON, without the newline."""
@@ -79,6 +83,40 @@ class LogHeader:
                 "package_version": self.package_version,
                 "model": self.model,
                 "arithmetic": self.arithmetic,
+                "pinning": self.pinning,
+                "frequency": self.frequency,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a comparison of a task's leaders, measured in turns, said of one of them.
+
+    `trial` and `trial_time` are the number and the timestamp of the trial, `session` the Unix time of the comparison,
+    which all that took part share, `rank` the place in it (0: the schedule to build with).
+    """
+
+    task_key: str
+    trial: int
+    trial_time: float
+    session: float
+    rank: int
+    run_secs: tuple[float, ...]
+    noise: float = 0.0
+
+    def to_json(self) -> str:
+        """The confirmation as one line of JSON, without the newline."""
+        return _dump(
+            {
+                "type": "confirmation",
+                "task_key": self.task_key,
+                "trial": self.trial,
+                "trial_time": round(self.trial_time, 3),
+                "session": round(self.session, 3),
+                "rank": self.rank,
+                "run_secs": [float(f"{value:.6g}") for value in self.run_secs],
+                "noise": _short(self.noise),
             }
         )
 
@@ -90,7 +128,10 @@ class TrialRecord:
     `run_secs` holds seconds per run, one figure a repeat, empty unless `status` is OK. `config` is the
     template's configuration (AUTOTVM), `trace` the schedule's trace as MetaSchedule writes it in JSON.
     `trial` counts the trials of this log; `timestamp` is Unix time in seconds. `source` names the template
-    or the kind of sketch.
+    or the kind of sketch. `features` is what the cost model saw, after the version of its features (nothing in
+    older logs); `noise` how long a fixed piece of work took beside the measurement, relative to its shortest time
+    in the run (1 on a quiet machine, 0 unknown), and `mhz` the clock where the system tells it (else 0).
+    `confirmation` is the last comparison that the trial took part in.
     """
 
     task_key: str
@@ -105,6 +146,10 @@ class TrialRecord:
     timestamp: float
     trial: int
     source: str = ""
+    features: tuple[float, ...] = ()
+    noise: float = 0.0
+    mhz: float = 0.0
+    confirmation: Confirmation | None = None
 
     @property
     def seconds(self) -> float:
@@ -112,6 +157,15 @@ class TrialRecord:
         failed.
         """
         return min(self.run_secs) if self.status is Status.OK else math.inf
+
+    @property
+    def standing(self) -> tuple[float, int, float]:
+        """What records of a task are sorted by, the one to build with first: those of the latest comparison in
+        its order, before those that no comparison confirmed, by their seconds.
+        """
+        if self.confirmation is None:
+            return 0.0, 0, self.seconds
+        return -self.confirmation.session, self.confirmation.rank, self.seconds
 
     def to_json(self) -> str:
         """The record as one line of JSON, without the newline."""
@@ -128,13 +182,16 @@ class TrialRecord:
                 "status": self.status.value,
                 "run_secs": [float(f"{value:.6g}") for value in self.run_secs],
                 "error": self.error[:_MAX_ERROR],
+                "features": [_short(value) for value in self.features],
+                "noise": _short(self.noise),
+                "mhz": _short(self.mhz),
                 "timestamp": round(self.timestamp, 3),
                 "trial": self.trial,
             }
         )
 
 
-def parse_line(line: bytes) -> LogHeader | TrialRecord:
+def parse_line(line: bytes) -> LogHeader | TrialRecord | Confirmation:
     """Read one line of a log. Raises RecordError when it is not one that this package could have written."""
     if len(line) > MAX_LINE_BYTES:
         raise RecordError(f"a line of {len(line)} bytes; at most {MAX_LINE_BYTES} are read")
@@ -149,11 +206,19 @@ def parse_line(line: bytes) -> LogHeader | TrialRecord:
         return _parse_header(fields)
     if kind == "trial":
         return _parse_trial(fields)
-    raise RecordError(f"field 'type' is {kind!r:.40}; expected 'header' or 'trial'")
+    if kind == "confirmation":
+        return _parse_confirmation(fields)
+    raise RecordError(f"field 'type' is {kind!r:.40}; expected 'header', 'trial' or 'confirmation'")
 
 
 def _dump(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def _short(value: float) -> float:
+    """Few digits; whole numbers without a fraction."""
+    rounded = round(value, 3)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _reject_constant(name: str) -> float:
@@ -173,6 +238,8 @@ def _parse_header(fields: Mapping[str, Any]) -> LogHeader:
         model=_text(fields, "model"),
         arithmetic=_text(fields, "arithmetic"),
         schema_version=version,
+        pinning=_text(fields, "pinning") if "pinning" in fields else "",
+        frequency=_text(fields, "frequency") if "frequency" in fields else "",
     )
 
 
@@ -197,7 +264,35 @@ def _parse_trial(fields: Mapping[str, Any]) -> TrialRecord:
         timestamp=_number(fields.get("timestamp"), "timestamp"),
         trial=_integer(fields, "trial", 0, 1 << 48),
         source=_text(fields, "source", 256) if "source" in fields else "",
+        features=_features(fields),
+        noise=_number(fields.get("noise", 0.0), "noise"),
+        mhz=_number(fields.get("mhz", 0.0), "mhz"),
     )
+
+
+def _parse_confirmation(fields: Mapping[str, Any]) -> Confirmation:
+    run_secs = _run_secs(fields)
+    if not run_secs:
+        raise RecordError("field 'run_secs' is empty")
+    return Confirmation(
+        task_key=_text(fields, "task_key", 256),
+        trial=_integer(fields, "trial", 0, 1 << 48),
+        trial_time=_number(fields.get("trial_time"), "trial_time"),
+        session=_number(fields.get("session"), "session"),
+        rank=_integer(fields, "rank", 0, 1 << 16),
+        run_secs=run_secs,
+        noise=_number(fields.get("noise", 0.0), "noise"),
+    )
+
+
+def _features(fields: Mapping[str, Any]) -> tuple[float, ...]:
+    values = fields.get("features", [])
+    if not isinstance(values, list) or len(values) > _MAX_FEATURES:
+        raise RecordError(f"field 'features' must be a list of at most {_MAX_FEATURES} numbers")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+            raise RecordError("field 'features' must hold finite numbers")
+    return tuple(float(value) for value in values)
 
 
 def _text(fields: Mapping[str, Any], name: str, limit: int = _MAX_TEXT) -> str:

@@ -26,6 +26,7 @@ from types import TracebackType
 from autotune_qnn.errors import LogStoreError
 from autotune_qnn.logs.schema import (
     MAX_LINE_BYTES,
+    Confirmation,
     LogHeader,
     RecordError,
     Status,
@@ -39,6 +40,7 @@ MAX_FILE_BYTES = 1 << 30
 
 _PRIMARY = "records.jsonl"
 _SLUG_LENGTH = 80
+_SAME_TIME = 2e-3
 _HEADER_START = b'{"type":"header",'
 _LOGGER = logging.getLogger(__name__)
 
@@ -98,6 +100,18 @@ class LogStore:
             return cls._open_writer(folder, header)
 
     @classmethod
+    def read(cls, path: Path) -> LogStore:
+        """One file as it stands, whatever its conditions, open for reading only. Raises LogStoreError when it is
+        no log that this package reads.
+        """
+        header = _first_header(path)
+        if header is None:
+            raise LogStoreError(f"{path} has no header on its first line: it is not a tuning log")
+        store = cls(path, header, None)
+        store._read()
+        return store
+
+    @classmethod
     def _open_writer(cls, folder: Path, header: LogHeader) -> LogStore:
         path = _matching_file(folder, header) or _new_file(folder, header)
         try:
@@ -140,6 +154,8 @@ class LogStore:
                 continue
             if isinstance(entry, LogHeader):
                 found = found or entry
+            elif isinstance(entry, Confirmation):
+                self._confirm(entry)
             elif found is not None:
                 self._add(entry)
         if found is None:
@@ -165,6 +181,23 @@ class LogStore:
         self._records.setdefault(record.task_key, []).append(record)
         self._total += 1
         self._next_trial = max(self._next_trial, record.trial + 1)
+
+    def _confirm(self, confirmation: Confirmation) -> None:
+        """Attach a comparison's verdict to its trial, if the log holds it."""
+        records = self._records.get(confirmation.task_key, [])
+        for place, record in enumerate(records):
+            same_time = abs(record.timestamp - confirmation.trial_time) < _SAME_TIME
+            if record.trial == confirmation.trial and same_time:
+                records[place] = replace(record, confirmation=confirmation)
+                return
+
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Write a comparison's verdict on a trial of this log. Raises LogStoreError when that fails."""
+        if self._descriptor is None:
+            raise LogStoreError(f"the log {self.path} is open for reading only")
+        with _locked(self._descriptor, self.path):
+            self._write_line(confirmation.to_json().encode())
+        self._confirm(confirmation)
 
     def append(self, record: TrialRecord) -> None:
         """Write one record and sync it to disk. Raises LogStoreError when that fails; the record is then
@@ -199,18 +232,24 @@ class LogStore:
         return tuple(record for records in self._records.values() for record in records)
 
     def best(self, key: str) -> TrialRecord | None:
-        """The fastest record of a task that ran and gave the right result, or None."""
+        """The record of a task to build with, or None: see `ranked`."""
         return next(iter(self.ranked(key)), None)
 
     def ranked(self, key: str) -> list[TrialRecord]:
-        """The records of a task that ran and gave the right result, the fastest first."""
+        """The records of a task that ran and gave the right result: first those that the last comparison confirmed,
+        in its order, then the others, the fastest first.
+        """
         good = [record for record in self._records.get(key, ()) if record.status is Status.OK]
-        return sorted(good, key=lambda record: record.seconds)
+        return sorted(good, key=lambda record: record.standing)
 
     def count(self, key: str, tuner: TunerName | None = None) -> int:
         """How many trials of a task the log holds, whatever their status; of one tuner, or of all."""
         records = self._records.get(key, ())
         return sum(1 for record in records if tuner is None or record.tuner is tuner)
+
+    def task_keys(self) -> tuple[str, ...]:
+        """The tasks that the log holds records of."""
+        return tuple(self._records)
 
     def next_trial(self) -> int:
         """The number for the next record."""

@@ -68,7 +68,11 @@ class Speedup:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The log that the build was made from, and what this run added to it; failures are counted by kind."""
+    """The log that the build was made from, and what this run added to it; failures are counted by kind.
+
+    `trials_while_busy` were measured while the machine was busy. `records_elsewhere` of `logs_elsewhere` other logs
+    taught the cost model; `tasks_elsewhere` of this model's tasks stand in them too.
+    """
 
     log: str
     tuner: str
@@ -76,6 +80,10 @@ class Tuning:
     new_trials: int
     failures: dict[str, int]
     seconds: float
+    trials_while_busy: int = 0
+    records_elsewhere: int = 0
+    logs_elsewhere: int = 0
+    tasks_elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,8 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Report:
     """Everything that a run found out; the table and the JSON are made from it and nothing else. `weights` says where a
-    model's weights come from, where the project chose them; `remarks` are the frontend's on how it was imported.
+    model's weights come from, where the project chose them; `remarks` are the frontend's on how it was imported;
+    `better_target` what the CPU offers beyond the target.
     """
 
     model: str
@@ -117,12 +126,15 @@ class Report:
     predictions: tuple[Prediction, ...] = ()
     weights: str | None = None
     remarks: tuple[str, ...] = ()
+    better_target: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON's object. `accuracy`, `preprocessing` and `weights` are left out where there is nothing to say."""
+        """The JSON's object. `accuracy`, `preprocessing`, `weights` and `better_target` are left out where there is
+        nothing to say.
+        """
         data = dataclasses.asdict(self)
-        for name in ("accuracy", "preprocessing", "weights"):
+        for name in ("accuracy", "preprocessing", "weights", "better_target"):
             if data[name] is None:
                 del data[name]
         return _plain(data)

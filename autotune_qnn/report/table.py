@@ -42,6 +42,8 @@ def _head(report: Report) -> str:
         trials += f" in {tuning.seconds} s"
     if tuning.failures:
         trials += f", failed: {', '.join(f'{count} {kind}' for kind, count in tuning.failures.items())}"
+    if tuning.trials_while_busy:
+        trials += f"; {tuning.trials_while_busy} while the machine was busy"
     coverage = report.coverage
     rows = [
         ("model", f"{report.model} ({report.frontend}, batch {report.batch})"),
@@ -55,6 +57,14 @@ def _head(report: Report) -> str:
     ]
     if report.weights is not None:
         rows.insert(1, ("weights", report.weights))
+    if report.better_target is not None:
+        rows.insert(rows.index(("target", report.target)) + 1, ("better target", report.better_target))
+    if tuning.logs_elsewhere or tuning.tasks_elsewhere:
+        help_from = _count(tuning.logs_elsewhere, "other log")
+        text = f"learnt from {_count(tuning.records_elsewhere, 'record')} of {help_from}"
+        if tuning.tasks_elsewhere:
+            text += f"; {_count(tuning.tasks_elsewhere, 'task')} known from other logs"
+        rows.append(("warm start", text))
     if report.preprocessing is not None:
         rows.append(("images", report.preprocessing))
     rows += [("import", remark) for remark in report.remarks]

@@ -34,7 +34,7 @@ def _linker() -> str | None:
     return shutil.which("ld")
 
 
-def _export(library: Any, path: Path) -> None:
+def export(library: Any, path: Path) -> None:
     """Write a loadable library: the object file through the linker alone, which takes a twentieth of the
     time that a compiler driver takes; through TVM's own export where that is not enough.
     """
@@ -54,5 +54,5 @@ def _export(library: Any, path: Path) -> None:
 def handle(request: BuildRequest) -> str:
     """Build the library and return its path; any exception is the candidate's compile error."""
     module = tvm.ir.load_json(request.module)
-    _export(compile_kernel(module, _target(request.target)), Path(request.library))
+    export(compile_kernel(module, _target(request.target)), Path(request.library))
     return request.library

@@ -1,123 +1,184 @@
-"""The cost models: MetaSchedule's XGBoost model over scheduled modules, and a small one over knob values.
+"""The cost model: XGBoost from the figures that explain a kernel (`features`) to how fast it will be.
 
-MetaSchedule's model (`XGBModel`) reads features of every memory access from the scheduled module, so that
-what it learns on one task helps the next. Three defects of apache-tvm 0.27 are stepped around here: its
-`tree_method` argument is ignored (the configuration carries it instead), `load` fails without a model file
-(it is not used: the log is replayed), and its warm-up scores come from NumPy's global generator (`seeded`
-makes them repeatable).
+Every task has a model of its own, which starts from a prior that was trained on all other tasks: those of this
+run, and those that earlier runs left in logs. Labels are base-2 logarithms of speed relative to the task's best, so
+that tasks of any size teach each other.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tvm.s_tir import meta_schedule as ms
-from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig
 
-from autotune_qnn.kernels.templates.base import Config, ConfigSpace
-from autotune_qnn.tuning.replay import TVM_ERRORS
-
+Features = tuple[float, ...]
 Vector = npt.NDArray[np.float64]
-_LOGGER = logging.getLogger(__name__)
-_WARMUP = 16
-_FAILED_SECS = 1e10
+
+_SLOWEST = -6.0
+"""The label of a failure, and of anything that slow."""
+_LEAST_GROUP = 4
+_LEAST_ALONE = 8
+_LEAST_PRIOR = 24
+_MOST_PRIOR = 6000
+_GROWTH = 1.5
+_PRIOR_ROUNDS = 80
+_TASK_ROUNDS = 40
+_PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist"}
+
+Samples = list[tuple[Features, float]]
+"""Features and seconds (inf for a failure) of measured candidates of one task."""
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Run a block with NumPy's global generator seeded, and put its state back."""
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+def labels(seconds: Sequence[float]) -> Vector:
+    """Logarithms of speed relative to the best, 0 for the best itself; all the same where nothing worked."""
+    best = min(seconds, default=math.inf)
+    if not math.isfinite(best):
+        return np.full(len(seconds), _SLOWEST)
+    relative = np.asarray([best / value if math.isfinite(value) else 0.0 for value in seconds])
+    return np.maximum(_SLOWEST, np.log2(np.maximum(relative, 2.0**_SLOWEST)))
 
 
-class ModuleCostModel:
-    """MetaSchedule's XGBModel, shared by all tasks and strategies of a run. Higher scores are faster."""
+class SpeedModel:
+    """What all tasks of a run know together; `task` gives a task's own model."""
 
     def __init__(self, threads: int = 1, seed: int = 0) -> None:
         """`threads` is what training may use beside the workers."""
-        config = XGBConfig(nthread=threads, seed=seed, tree_method="hist")
-        self.model: Any = ms.cost_model.XGBModel(
-            config=config, num_warmup_samples=_WARMUP, early_stopping_rounds=20, verbose_eval=0
+        self._parameters = {**_PARAMETERS, "nthread": threads, "seed": seed}
+        self._groups: dict[str, Samples] = {}
+        self._tasks: dict[str, TaskModel] = {}
+        self._prior: Any = None
+        self._prior_size = 0
+        self.seconds = 0.0
+        """What training took so far."""
+
+    def learn(self, key: str, samples: Samples) -> int:
+        """Take over what earlier runs measured of a task. Returns how many samples may help other tasks."""
+        self._groups.setdefault(key, []).extend(samples)
+        return len(samples) if _teaches(self._groups[key]) else 0
+
+    def task(self, key: str) -> TaskModel:
+        """The model of one task; the same object for the same key."""
+        if key not in self._tasks:
+            self._tasks[key] = TaskModel(self, key)
+        return self._tasks[key]
+
+    def samples(self, key: str) -> Samples:
+        """What is known of a task, to be added to."""
+        return self._groups.setdefault(key, [])
+
+    def others(self, key: str) -> int:
+        """How many samples of other tasks there are to learn from."""
+        return sum(
+            len(samples) for name, samples in self._groups.items() if name != key and _teaches(samples)
         )
-        self._unusable: set[str] = set()
+
+    def prior(self, key: str) -> Any:
+        """A booster trained on every task but this one; None while there is too little to learn from.
+
+        Tasks of which nothing is known yet share one until there is a good deal more to learn from.
+        """
+        size = self.others(key)
+        if size < _LEAST_PRIOR:
+            return None
+        groups = {
+            name: samples for name, samples in self._groups.items() if name != key and _teaches(samples)
+        }
+        if self._groups.get(key):
+            return self._train_prior(groups)
+        if self._prior is None or size > _GROWTH * self._prior_size:
+            self._prior, self._prior_size = self._train_prior(groups), size
+        return self._prior
+
+    def _train_prior(self, groups: Mapping[str, Samples]) -> Any:
+        rows: list[Features] = []
+        values: list[Vector] = []
+        share = max(_LEAST_GROUP, _MOST_PRIOR // max(1, len(groups)))
+        for samples in groups.values():
+            taken = samples[-share:]
+            rows.extend(features for features, _ in taken)
+            values.append(labels([seconds for _, seconds in taken]))
+        return self.train(np.asarray(rows), np.concatenate(values), None, _PRIOR_ROUNDS)
+
+    def train(self, rows: Vector, values: Vector, base: Vector | None, rounds: int) -> Any:
+        """A booster of `rounds` trees from feature rows to labels, on top of `base` where given."""
+        import xgboost
+
+        start = time.perf_counter()
+        data = xgboost.DMatrix(rows, label=values)
+        if base is not None:
+            data.set_base_margin(base)
+        booster = xgboost.train(self._parameters, data, num_boost_round=rounds)
+        self.seconds += time.perf_counter() - start
+        return booster
+
+
+def _teaches(samples: Samples) -> bool:
+    """Whether a task's samples say anything about others: several, and not all failures."""
+    return len(samples) >= _LEAST_GROUP and any(math.isfinite(seconds) for _, seconds in samples)
+
+
+def _predict(booster: Any, rows: Vector, base: Vector | None = None) -> Vector:
+    import xgboost
+
+    data = xgboost.DMatrix(rows)
+    if base is not None:
+        data.set_base_margin(base)
+    return np.asarray(booster.predict(data), dtype=np.float64)
+
+
+class TaskModel:
+    """The model of one task: the prior of the other tasks, corrected by what was measured of this one."""
+
+    def __init__(self, shared: SpeedModel, key: str) -> None:
+        """Made by `SpeedModel.task`. The prior is trained again when others know a good deal more."""
+        self._shared = shared
+        self._key = key
+        self._own: Any = None
+        self._fitted = 0
+        self._prior: Any = None
+        self._prior_size = 0
+
+    @property
+    def measured(self) -> int:
+        """How many candidates it has learnt from."""
+        return len(self._shared.samples(self._key))
 
     @property
     def ready(self) -> bool:
-        """Whether there was enough to learn from."""
-        return self.model.data_size >= _WARMUP and self.model.booster is not None
+        """Whether it can tell candidates apart."""
+        self._ask_prior()
+        return self._prior is not None or self.measured >= _LEAST_ALONE
 
-    def update(self, context: Any, candidates: Sequence[Any], seconds: Sequence[float]) -> None:
-        """Learn from measured candidates (MeasureCandidates of `context`); inf stands for a failure."""
-        if not candidates or context.task_name in self._unusable:
+    def _ask_prior(self) -> None:
+        size = self._shared.others(self._key)
+        if size > _GROWTH * self._prior_size:
+            self._prior, self._prior_size = self._shared.prior(self._key), size
+            self._fitted = 0
+
+    def add(self, features: Features, seconds: float) -> None:
+        """Learn of a measured candidate; inf stands for a failure."""
+        self._shared.samples(self._key).append((features, seconds))
+
+    def scores(self, candidates: Sequence[Features]) -> Vector:
+        """The expected logarithm of speed of each candidate; higher is faster. Zeros while nothing is known."""
+        if not candidates or not self.ready:
+            return np.zeros(len(candidates))
+        rows = np.asarray(candidates, dtype=np.float64)
+        base = None if self._prior is None else _predict(self._prior, rows)
+        self._fit()
+        if self._own is None:
+            return np.zeros(len(candidates)) if base is None else base
+        return _predict(self._own, rows, base)
+
+    def _fit(self) -> None:
+        samples = self._shared.samples(self._key)
+        if len(samples) < _LEAST_GROUP or len(samples) == self._fitted:
             return
-        results = [
-            ms.runner.RunnerResult([value if math.isfinite(value) else _FAILED_SECS], None)
-            for value in seconds
-        ]
-        try:
-            self.model.update(context, list(candidates), results)
-        except TVM_ERRORS as error:
-            self._give_up(context, error)
-
-    def scores(self, context: Any, candidates: Sequence[Any]) -> Vector | None:
-        """A score for each candidate, or None while the model cannot tell."""
-        if not self.ready or not candidates or context.task_name in self._unusable:
-            return None
-        try:
-            return np.asarray(self.model.predict(context, list(candidates)), dtype=np.float64)
-        except TVM_ERRORS as error:
-            self._give_up(context, error)
-            return None
-
-    def _give_up(self, context: Any, error: Exception) -> None:
-        self._unusable.add(context.task_name)
-        _LOGGER.warning("no cost model for %s: %.200s", context.task_name, error)
-
-
-class KnobCostModel:
-    """XGBoost regression from a configuration's knobs to relative speed; cheap enough to score thousands."""
-
-    def __init__(self, space: ConfigSpace, seed: int) -> None:
-        """The model of one template on one task."""
-        self._places = [{value: i for i, value in enumerate(knob.values)} for knob in space.knobs]
-        self._seed = seed
-        self._booster: Any = None
-
-    def _features(self, configs: Sequence[Config]) -> Vector:
-        rows = [
-            [feature for (_, value), place in zip(config.values, self._places, strict=True)
-             for feature in (float(value), float(place.get(value, -1)))]
-            for config in configs
-        ]  # fmt: skip
-        return np.asarray(rows, dtype=np.float64)
-
-    def fit(self, configs: Sequence[Config], seconds: Sequence[float]) -> None:
-        """Learn afresh from everything measured; inf stands for a failure."""
-        import xgboost
-
-        best = min(seconds, default=math.inf)
-        if not math.isfinite(best):
-            return
-        labels = np.asarray([best / value for value in seconds])
-        data = xgboost.DMatrix(self._features(configs), label=labels)
-        parameters = {"max_depth": 5, "eta": 0.2, "nthread": 1, "seed": self._seed, "tree_method": "hist"}
-        self._booster = xgboost.train(parameters, data, num_boost_round=40)
-
-    def scores(self, configs: Sequence[Config]) -> Vector:
-        """Predicted speed relative to the best measured; all equal before anything was learnt."""
-        import xgboost
-
-        if self._booster is None or not configs:
-            return np.zeros(len(configs))
-        predicted = self._booster.predict(xgboost.DMatrix(self._features(configs)))
-        return np.asarray(predicted, dtype=np.float64)
+        rows = np.asarray([features for features, _ in samples], dtype=np.float64)
+        values = labels([seconds for _, seconds in samples])
+        base = None if self._prior is None else _predict(self._prior, rows)
+        self._own, self._fitted = self._shared.train(rows, values, base, _TASK_ROUNDS), len(samples)

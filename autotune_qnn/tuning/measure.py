@@ -1,8 +1,10 @@
 """Building and measuring candidates in worker processes, overlapped.
 
-Builder threads and one runner thread each drive one persistent worker process. Where the machine has a core
-that the kernels leave free, candidates are built while others are timed; where it has none, a lock keeps the
-two apart, so that a build never disturbs a measurement. Builders run at a lower priority.
+Builder threads and one runner thread each drive one persistent worker process; there are as many builders as cores.
+While the runner measures, as many builders pause as the kernel has threads, so that it has its cores to itself: a
+build takes several times as long as a measurement, and a core that waits for builds alone would be idle for most of
+the time. Builders run at a lower priority. Every process has its cores: kernels theirs, with the builders that pause
+for them, everything else the remaining ones.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Callable
-from contextlib import nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -23,22 +26,45 @@ from autotune_qnn.tuning.build_worker import BuildRequest
 from autotune_qnn.tuning.options import TuneOptions
 from autotune_qnn.tuning.process import WorkerCrash, WorkerFailure, WorkerProcess, WorkerTimeout
 from autotune_qnn.tuning.protocols import Target
-from autotune_qnn.tuning.run_worker import Measurement, RunRequest
+from autotune_qnn.tuning.run_worker import CompareRequest, Measurement, RunRequest
 from autotune_qnn.tuning.workspace import Workspace
 
 Tag = TypeVar("Tag")
 _BUILDER_NICENESS = 5
-_POLL = 0.1
+_MOST_BUILDERS = 16
+_COMPARE_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Tag]):
-    """A candidate on its way: the caller's tag, the module as JSON, the task's argument file."""
+    """A candidate on its way: the caller's tag, the module as JSON, the task's argument file. With `build_only` it
+    is not measured.
+    """
 
     tag: Tag
     module: str
     arguments: Path
     best_secs: float = math.inf
+    build_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Tag]):
+    """What became of a job; the caller owns the library, which is None where there is none."""
+
+    tag: Tag
+    measurement: Measurement
+    library: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison(Generic[Tag]):
+    """Libraries of one task to be measured in turns; the answer is one outcome a tag, without its library."""
+
+    tags: tuple[Tag, ...]
+    libraries: tuple[Path, ...]
+    arguments: Path
+    rounds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +73,20 @@ class _Built(Generic[Tag]):
     library: Path
 
 
-def worker_counts(cores: int, threads: int) -> tuple[int, bool]:
-    """How many builders to run beside kernels of `threads` threads, and whether builds may overlap timing."""
-    free = cores - threads
-    return max(1, free), free >= 1
+def worker_counts(cores: int, threads: int) -> tuple[int, int]:
+    """How many builders to run beside kernels of `threads` threads, and how many of them pause while one is timed."""
+    builders = max(1, min(cores, _MOST_BUILDERS))
+    return builders, max(0, builders - max(0, cores - threads))
+
+
+def runner_cores(cores: frozenset[int], threads: int) -> tuple[int, ...]:
+    """The cores that kernels run on: the last ones, as many as there are threads; all where that leaves none."""
+    ordered = sorted(cores)
+    return tuple(ordered[-threads:] if threads < len(ordered) else ordered)
 
 
 class Measurer(Generic[Tag]):
-    """Takes jobs, gives back (tag, measurement) pairs in any order; a context manager."""
+    """Takes jobs, gives back their outcomes in any order; a context manager."""
 
     def __init__(
         self, target: Target, options: TuneOptions, workspace: Workspace, cores: int | None = None
@@ -64,15 +96,24 @@ class Measurer(Generic[Tag]):
         self._workspace = workspace
         self._target = json.dumps(dict(target.mapping()))
         self._to_build: queue.Queue[Job[Tag] | None] = queue.Queue()
-        self._to_run: queue.Queue[_Built[Tag] | None] = queue.Queue()
-        self._done: queue.Queue[tuple[Tag, Measurement] | BaseException] = queue.Queue()
+        self._to_run: queue.Queue[_Built[Tag] | Comparison[Tag] | None] = queue.Queue()
+        self._done: queue.Queue[Outcome[Tag] | BaseException] = queue.Queue()
         self._file_lock = threading.Lock()
         self._closing = False
         self.in_flight = 0
-        count, overlap = worker_counts(cores or len(os.sched_getaffinity(0)), options.threads)
-        self._gate: Any = nullcontext() if overlap else threading.Lock()
+        self.seconds = {"building": 0.0, "measuring": 0.0}
+        mine = frozenset(os.sched_getaffinity(0))
+        count, self._pausing = worker_counts(cores or len(mine), options.threads)
+        kernels = runner_cores(mine, options.threads)
+        others = tuple(sorted(mine - set(kernels))) or kernels
+        self._gate: Any = threading.Lock() if self._pausing == count else nullcontext()
         self._builders = [
-            WorkerProcess("build", workspace.path / f"build-{i}.log", niceness=_BUILDER_NICENESS)
+            WorkerProcess(
+                "build",
+                workspace.path / f"build-{i}.log",
+                niceness=_BUILDER_NICENESS,
+                cores=kernels if i < self._pausing else others,
+            )
             for i in range(count)
         ]
         environment = {
@@ -81,7 +122,8 @@ class Measurer(Generic[Tag]):
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        self._runner = WorkerProcess("run", workspace.path / "run.log", environment)
+        self._runner = WorkerProcess("run", workspace.path / "run.log", environment, cores=kernels)
+        self._own_cores, self._others = mine, others
         self._threads = [
             threading.Thread(target=self._guarded, args=(self._build_loop, worker), daemon=True)
             for worker in self._builders
@@ -92,17 +134,34 @@ class Measurer(Generic[Tag]):
         for thread in self._threads:
             thread.start()
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around work of the calling thread: it keeps off the cores that kernels are timed on or, where there are no
+        others, nothing is timed meanwhile.
+        """
+        os.sched_setaffinity(0, self._others)
+        try:
+            with self._gate:
+                yield
+        finally:
+            os.sched_setaffinity(0, self._own_cores)
+
     def submit(self, job: Job[Tag]) -> None:
         """Queue a candidate."""
         self.in_flight += 1
         self._to_build.put(job)
 
-    def wait(self, timeout: float) -> list[tuple[Tag, Measurement]]:
-        """Results that are there, waiting at most `timeout` seconds for the first of them.
+    def compare(self, comparison: Comparison[Tag]) -> None:
+        """Queue a comparison."""
+        self.in_flight += len(comparison.tags)
+        self._to_run.put(comparison)
+
+    def wait(self, timeout: float) -> list[Outcome[Tag]]:
+        """Outcomes that are there, waiting at most `timeout` seconds for the first of them.
 
         An error of the machinery itself (a full disk, say) is raised here.
         """
-        results: list[tuple[Tag, Measurement]] = []
+        results: list[Outcome[Tag]] = []
         while self.in_flight:
             try:
                 item = self._done.get(timeout=timeout) if not results else self._done.get_nowait()
@@ -123,7 +182,7 @@ class Measurer(Generic[Tag]):
                 except queue.Empty:
                     break
                 if item is not None:
-                    self.in_flight -= 1
+                    self.in_flight -= len(item.tags) if isinstance(item, Comparison) else 1
 
     def close(self) -> None:
         """End every worker, at once."""
@@ -156,32 +215,79 @@ class Measurer(Generic[Tag]):
             with self._file_lock:
                 library = self._workspace.new_file(".so")
             request = BuildRequest(job.module, self._target, str(library))
-            with self._gate:
+            with self._timed("building"):
                 failure = _attempt(worker, request, self._options.timeout, Status.COMPILE_ERROR)
             if isinstance(failure, Measurement):
                 library.unlink(missing_ok=True)
-                self._done.put((job.tag, failure))
+                self._done.put(Outcome(job.tag, failure, None))
+            elif job.build_only:
+                self._done.put(Outcome(job.tag, Measurement(Status.OK), library))
             else:
                 self._to_run.put(_Built(job, library))
 
     def _run_loop(self, worker: WorkerProcess) -> None:
+        while (item := self._to_run.get()) is not None and not self._closing:
+            with self._paused(), self._timed("measuring"):
+                outcomes = (
+                    self._compared(worker, item)
+                    if isinstance(item, Comparison)
+                    else [self._run(worker, item)]
+                )
+            for outcome in outcomes:
+                self._done.put(outcome)
+
+    def _run(self, worker: WorkerProcess, built: _Built[Tag]) -> Outcome[Tag]:
         options = self._options
-        while (built := self._to_run.get()) is not None and not self._closing:
-            request = RunRequest(
-                library=str(built.library),
-                arguments=str(built.job.arguments),
-                number=options.number,
-                repeat=options.repeat,
-                min_repeat_ms=options.min_repeat_ms,
-                best_secs=built.job.best_secs,
-            )
-            with self._gate:
-                result = _attempt(worker, request, options.timeout, Status.CRASH)
-            built.library.unlink(missing_ok=True)
-            assert isinstance(result, Measurement)
-            if result.status is Status.RUNTIME_ERROR:
-                worker.stop()
-            self._done.put((built.job.tag, result))
+        request = RunRequest(
+            library=str(built.library),
+            arguments=str(built.job.arguments),
+            number=options.number,
+            repeat=options.repeat,
+            min_repeat_ms=options.min_repeat_ms,
+            best_secs=built.job.best_secs,
+        )
+        result = _attempt(worker, request, options.timeout, Status.CRASH)
+        assert isinstance(result, Measurement)
+        if result.status is Status.RUNTIME_ERROR:
+            worker.stop()
+        if result.status is Status.OK:
+            return Outcome(built.job.tag, result, built.library)
+        built.library.unlink(missing_ok=True)
+        return Outcome(built.job.tag, result, None)
+
+    def _compared(self, worker: WorkerProcess, comparison: Comparison[Tag]) -> list[Outcome[Tag]]:
+        request = CompareRequest(
+            tuple(map(str, comparison.libraries)),
+            str(comparison.arguments),
+            comparison.rounds,
+            self._options.min_repeat_ms,
+        )
+        answer = _attempt(worker, request, _COMPARE_TIMEOUT, Status.CRASH)
+        measurements = [answer] * len(comparison.tags) if isinstance(answer, Measurement) else answer
+        pairs = zip(comparison.tags, measurements, strict=True)
+        return [Outcome(tag, measurement, None) for tag, measurement in pairs]
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._file_lock:
+                self.seconds[phase] += time.monotonic() - start
+
+    @contextmanager
+    def _paused(self) -> Iterator[None]:
+        """Keep as many cores free of builders as a kernel has threads."""
+        pausing = self._builders[: self._pausing]
+        with self._gate:
+            for worker in pausing:
+                worker.pause()
+            try:
+                yield
+            finally:
+                for worker in pausing:
+                    worker.resume()
 
 
 def _attempt(worker: WorkerProcess, request: Any, timeout: float, on_crash: Status) -> Any:

@@ -32,9 +32,10 @@ class TuneOptions:
     `trials` is the budget of all tasks together and `trials_per_task` of each; trials that the log already
     holds count towards both. `early_stopping` ends a task after so many trials without a better one.
     `timeout` is in seconds, for each build and for each measurement. A measurement runs the kernel `number`
-    times a repeat, or more often until a repeat lasts `min_repeat_ms`, `repeat` times; the minimum over the
-    repeats is what counts. Candidates three times slower than the task's best are measured with three
-    repeats.
+    times a repeat, or more often until a repeat lasts `min_repeat_ms`; the minimum over the repeats is what counts,
+    and they end when the smallest five agree within one per cent, after `repeat` at the latest (twice as many while
+    the machine is busy). Candidates three times slower than the task's best get three repeats. Without `guided`
+    templates are searched at random, which only benchmarks want.
     """
 
     tuner: TunerChoice = TunerChoice.BOTH
@@ -48,6 +49,7 @@ class TuneOptions:
     threads: int = 1
     seed: int = 0
     batch: int = 12
+    guided: bool = True
 
     def __post_init__(self) -> None:
         for name, value, low in (

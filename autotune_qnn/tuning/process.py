@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,12 @@ class WorkerProcess:
         environment: Mapping[str, str] | None = None,
         *,
         niceness: int = 0,
+        cores: Iterable[int] = (),
     ) -> None:
-        """`stderr` is a file that takes what the worker prints; `environment` adds to this process's own."""
+        """`stderr` is a file that takes what the worker prints; `environment` adds to this process's own; `cores`
+        are those that it may run on, where not all.
+        """
+        self._cores = ",".join(map(str, cores))
         self._role = role
         self._stderr = stderr
         self._environment = dict(environment or {})
@@ -52,6 +56,8 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._closed = False
+        self._paused_at: float | None = None
+        self._paused_secs = 0.0
 
     def call(self, request: Any, timeout: float) -> Any:
         """Send a request and return its answer within `timeout` seconds.
@@ -79,7 +85,7 @@ class WorkerProcess:
                 self._process = subprocess.Popen(
                     [
                         *(sys.executable, "-m", "autotune_qnn.tuning.worker", self._role),
-                        *(str(child_read), str(child_write), str(self._niceness)),
+                        *(str(child_read), str(child_write), str(self._niceness), self._cores),
                     ],
                     env={**os.environ, **self._environment},
                     stdin=subprocess.DEVNULL,
@@ -100,9 +106,9 @@ class WorkerProcess:
             raise BuildError(f"a tuning process ({self._role}) cannot start: {error}") from None
 
     def _receive(self, timeout: float) -> tuple[str, Any]:
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout - self._paused_so_far()
         while True:
-            left = deadline - time.monotonic()
+            left = deadline + self._paused_so_far() - time.monotonic()
             if left <= 0:
                 self.stop()
                 raise WorkerTimeout(f"no answer within {timeout:g} s")
@@ -114,6 +120,33 @@ class WorkerProcess:
         except (EOFError, OSError):
             raise WorkerCrash(self._autopsy()) from None
         return kind, value
+
+    def pause(self) -> None:
+        """Stop the process where it stands until `resume`; the time does not count against a request's deadline.
+        May be called from another thread while a call waits.
+        """
+        with self._lock:
+            self._paused_at = time.monotonic()
+            self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on."""
+        with self._lock:
+            if self._paused_at is not None:
+                self._paused_secs += time.monotonic() - self._paused_at
+                self._paused_at = None
+            self._signal(signal.SIGCONT)
+
+    def _paused_so_far(self) -> float:
+        with self._lock:
+            now = 0.0 if self._paused_at is None else time.monotonic() - self._paused_at
+            return self._paused_secs + now
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
 
     def _autopsy(self) -> str:
         """Why the worker died: its signal or exit status, and the end of what it printed."""

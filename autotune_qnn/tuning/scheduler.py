@@ -38,12 +38,15 @@ class ArmState:
 
 @dataclass
 class TaskState:
-    """A task's progress. `history` holds the best latency (s) after each trial."""
+    """A task's progress. `history` holds the best latency (s) after each trial; `elsewhere` counts trials of the same
+    task in other logs, whose leaders are among the first candidates here.
+    """
 
     name: str
     weight: int
     size: float
     arms: tuple[ArmState, ...]
+    elsewhere: int = 0
     history: list[float] = field(default_factory=list)
     pending: int = 0
     stale: int = 0
@@ -74,7 +77,7 @@ class TaskState:
             return self.weight * self.size * 1e-10 / begun
         past = self.history[max(0, self.trials - _WINDOW)]
         saved = (past - self.best) / min(self.trials, _WINDOW) if math.isfinite(past) else 0.0
-        return self.weight * max(saved, _OPTIMISM * self.best / begun)
+        return self.weight * max(saved, _OPTIMISM * self.best / (begun + self.elsewhere))
 
 
 def choose_arm(task: TaskState) -> ArmState | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from autotune_qnn.logs import LogStore, Status, TrialRecord, TunerName
 from autotune_qnn.tuning.protocols import Task
+from autotune_qnn.tuning.warm import WarmSummary
 
 
 class StopReason(StrEnum):
@@ -36,8 +37,25 @@ class TaskSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Phases:
+    """Seconds of a run by phase: making candidates, training, building (of all builders together), measuring,
+    verifying outputs (of which those of candidates are part of measuring), and comparing leaders at the end. They
+    overlap, so that their sum is no duration.
+    """
+
+    sampling: float = 0.0
+    model: float = 0.0
+    building: float = 0.0
+    measuring: float = 0.0
+    verifying: float = 0.0
+    confirming: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class TuneSummary:
-    """A run: trials measured now, trials found in the log, failures by kind (now), and every task."""
+    """A run: trials measured now, trials found in the log, failures by kind (now), and every task. `busy` counts
+    trials that were measured while the machine was busy.
+    """
 
     tasks: tuple[TaskSummary, ...]
     measured: int
@@ -45,6 +63,9 @@ class TuneSummary:
     failures: tuple[tuple[Status, int], ...]
     seconds: float
     reason: StopReason
+    phases: Phases = field(default_factory=Phases)
+    warm: WarmSummary = field(default_factory=WarmSummary)
+    busy: int = 0
 
     @property
     def interrupted(self) -> bool:
@@ -88,6 +109,9 @@ def summarize(
     resumed: int,
     seconds: float,
     reason: StopReason,
+    phases: Phases | None = None,
+    warm: WarmSummary | None = None,
+    busy: int = 0,
 ) -> TuneSummary:
     """The summary of a run that measured these records."""
     records = list(measured)
@@ -99,4 +123,7 @@ def summarize(
         failures=tuple(sorted(failures.items())),
         seconds=seconds,
         reason=reason,
+        phases=phases or Phases(),
+        warm=warm or WarmSummary(),
+        busy=busy,
     )

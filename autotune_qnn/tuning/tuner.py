@@ -6,10 +6,10 @@ what it holds: nothing is measured twice, and recorded trials count towards the 
 
 from __future__ import annotations
 
-import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,14 +18,16 @@ import tvm
 
 from autotune_qnn.errors import LogStoreError
 from autotune_qnn.logs import LogStore, TrialRecord, TunerName
-from autotune_qnn.tuning.cost_model import ModuleCostModel
+from autotune_qnn.logs.pool import RecordPool
+from autotune_qnn.tuning.confirm import Confirmer, Libraries
+from autotune_qnn.tuning.cost_model import SpeedModel
 from autotune_qnn.tuning.interrupt import StopRequest
-from autotune_qnn.tuning.measure import Job, Measurer, worker_counts
+from autotune_qnn.tuning.measure import Job, Measurer, Outcome
 from autotune_qnn.tuning.options import TuneOptions
 from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Progress, Target, Task
 from autotune_qnn.tuning.replay import TVM_ERRORS, trace_json
-from autotune_qnn.tuning.run_worker import Measurement
+from autotune_qnn.tuning.run_worker import BUSY_NOISE
 from autotune_qnn.tuning.scheduler import (
     ArmState,
     TaskState,
@@ -35,11 +37,11 @@ from autotune_qnn.tuning.scheduler import (
     order_tasks,
 )
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
-from autotune_qnn.tuning.strategies.context import tune_context, tune_target
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
-from autotune_qnn.tuning.summary import StopReason, TuneSummary, summarize
+from autotune_qnn.tuning.summary import Phases, StopReason, TuneSummary, summarize
 from autotune_qnn.tuning.trust import TraceChecker
+from autotune_qnn.tuning.warm import WarmStart, stored_features
 from autotune_qnn.tuning.workspace import Workspace
 
 _WAIT = 0.25
@@ -69,7 +71,9 @@ class _Work:
     task: Task
     state: TaskState
     arms: tuple[_Arm, ...]
+    libraries: Libraries
     arguments: Path | None = None
+    measured: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,11 +90,14 @@ def tune(
     options: TuneOptions,
     progress: Progress | None = None,
     stop: StopRequest | None = None,
+    pool: RecordPool | None = None,
 ) -> TuneSummary:
     """Tune the tasks for the target within the options' budgets, recording every trial in the store.
 
-    The target must run on this machine. A signal (or `stop`) ends the run cleanly; the summary then says so.
-    Raises LogStoreError when records cannot be written and BuildError when no worker process can start.
+    With a pool of other logs the run starts warm (see `warm`). When the budget is used up, each task's leaders are
+    compared once more (see `confirm`). The target must run on this machine. A signal (or `stop`) ends the run
+    cleanly; the summary then says so. Raises LogStoreError when records cannot be written and BuildError when no
+    worker process can start.
     """
     progress = progress or NoProgress()
     started = time.monotonic()
@@ -100,11 +107,12 @@ def tune(
         Measurer[_Trial](target, options, workspace) as measurer,
         TraceChecker() as checker,
     ):
-        loop = _Loop(tasks, target, store, options, progress, request, workspace, measurer, checker)
+        loop = _Loop(tasks, target, store, options, progress, request, workspace, measurer, checker, pool)
         try:
             reason = loop.run()
         finally:
             progress.close()
+        phases = loop.phases()
     return summarize(
         tasks,
         store,
@@ -112,6 +120,9 @@ def tune(
         resumed=loop.resumed,
         seconds=time.monotonic() - started,
         reason=reason,
+        phases=phases,
+        warm=loop.warm.summary,
+        busy=sum(record.noise > BUSY_NOISE for record in loop.measured),
     )
 
 
@@ -127,6 +138,7 @@ class _Loop:
         workspace: Workspace,
         measurer: Measurer[_Trial],
         checker: TraceChecker,
+        pool: RecordPool | None,
     ) -> None:
         self._target = target
         self._store = store
@@ -136,10 +148,10 @@ class _Loop:
         self._workspace = workspace
         self._measurer = measurer
         self._checker = checker
-        self._cores = len(os.sched_getaffinity(0))
-        free = worker_counts(self._cores, options.threads)[0]
-        self._model = ModuleCostModel(threads=free, seed=options.seed)
-        self._tune_target = tune_target(target, options.threads)
+        self._seconds: dict[str, float] = {"sampling": 0.0, "model": 0.0, "verifying": 0.0, "confirming": 0.0}
+        self._model = SpeedModel(seed=options.seed)
+        with self._timed("model"):
+            self.warm = WarmStart(tasks, store, pool, self._model)
         self._work = [self._prepare(task) for task in tasks]
         self.measured: list[TrialRecord] = []
         self.resumed = sum(work.state.trials for work in self._work)
@@ -156,14 +168,15 @@ class _Loop:
             states.insert(0, ArmState(TunerName.AUTOTVM, baseline=True))
         arms = tuple(_Arm(state) for state in states)
         size = max(1.0, float(task.macs))
-        state = TaskState(task.name, task.weight, size, tuple(arm.state for arm in arms))
+        elsewhere = self.warm.trials_elsewhere(task.key)
+        state = TaskState(task.name, task.weight, size, tuple(arm.state for arm in arms), elsewhere)
         by_name = {arm.state.tuner: arm.state for arm in arms}
         for record in self._store.records(task.key):
             if record.tuner in by_name:
                 state.add(by_name[record.tuner], record.seconds)
         for arm_state in states:
             arm_state.exhausted = arm_state.baseline and arm_state.trials > 0
-        return _Work(task, state, arms)
+        return _Work(task, state, arms, Libraries(task.template()))
 
     def run(self) -> StopReason:
         total = self._options.trials
@@ -171,7 +184,9 @@ class _Loop:
         while not self._stop.requested:
             proposed = self._propose_next()
             if not proposed and not self._measurer.in_flight:
-                return StopReason.BUDGET if self._remaining() <= 0 else StopReason.FINISHED
+                reason = StopReason.BUDGET if self._remaining() <= 0 else StopReason.FINISHED
+                self._confirm()
+                return StopReason.INTERRUPTED if self._stop.requested else reason
             self._collect(0.0 if proposed else _WAIT)
         self._finish_begun()
         return StopReason.INTERRUPTED
@@ -215,10 +230,11 @@ class _Loop:
         if arm.state.baseline:
             count = min(count, 1)
         self._progress.task(work.task.name)
-        if arm.strategy is None:
-            arm.strategy = self._begin(work.task, arm.state.tuner)
-        self._teach(arm)
-        proposals = arm.strategy.propose(count)
+        with self._measurer.working(), self._timed("sampling"):
+            if arm.strategy is None:
+                arm.strategy = self._begin(work.task, arm.state.tuner)
+            self._teach(arm)
+            proposals = arm.strategy.propose(count)
         arm.state.exhausted = arm.strategy.exhausted or not proposals or arm.state.baseline
         for proposal in proposals:
             self._submit(work, arm, proposal)
@@ -229,14 +245,22 @@ class _Loop:
         seed = (options.seed * 1_000_003 + zlib.crc32(task.key.encode())) % (1 << 31)
         strategy: Strategy
         template = task.template() if tuner is TunerName.AUTOTVM else None
+        model = self._model.task(task.key)
         if template is not None:
-            context = tune_context(task, self._tune_target, seed)
-            strategy = TemplateStrategy(task, template, context, self._model, seed)
+            strategy = TemplateStrategy(
+                task,
+                template,
+                model,
+                seed,
+                threads=options.threads,
+                first=self.warm.first(task, template),
+                guided=options.guided,
+            )
         else:
             strategy = SketchStrategy(
                 task,
                 self._target,
-                self._model,
+                model,
                 self._checker,
                 threads=options.threads,
                 batch=max(_LEAST_SKETCHES, options.batch),
@@ -249,7 +273,8 @@ class _Loop:
 
     def _submit(self, work: _Work, arm: _Arm, proposal: Proposal) -> None:
         if work.arguments is None:
-            work.arguments = self._write_arguments(work.task)
+            with self._timed("verifying"):
+                work.arguments = self._write_arguments(work.task)
         module = tvm.ir.save_json(proposal.schedule.mod)
         arm.state.pending += 1
         work.state.pending += 1
@@ -264,15 +289,49 @@ class _Loop:
         return path
 
     def _collect(self, timeout: float) -> None:
-        for trial, measurement in self._measurer.wait(timeout):
-            record = self._record(trial, measurement)
+        for outcome in self._measurer.wait(timeout):
+            trial = outcome.tag
+            record = self._record(trial, outcome)
             self._store.append(record)
             self.measured.append(record)
             trial.arm.state.pending -= 1
             trial.work.state.pending -= 1
+            trial.work.measured += 1
             trial.work.state.add(trial.arm.state, record.seconds)
+            trial.work.libraries.keep(record, outcome.library)
             trial.arm.unlearnt.append((trial.proposal, record.seconds))
+            self._seconds["verifying"] += outcome.measurement.checking
             self._progress.trial(record, trial.work.state.best)
+
+    def _confirm(self) -> None:
+        """Compare the leaders of every task that this run measured something of."""
+        touched = [
+            (work.task.key, work.task.mod, work.arguments, work.libraries)
+            for work in self._work
+            if work.measured and work.arguments is not None
+        ]
+        with self._timed("confirming"):
+            Confirmer(self._store, self._measurer, self._checker).run(touched, lambda: self._stop.requested)
+
+    def phases(self) -> Phases:
+        """Seconds by phase so far."""
+        workers, training = self._measurer.seconds, self._model.seconds
+        return Phases(
+            sampling=self._seconds["sampling"] - training,
+            model=self._seconds["model"] + training,
+            building=workers["building"],
+            measuring=workers["measuring"],
+            verifying=self._seconds["verifying"],
+            confirming=self._seconds["confirming"],
+        )
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[phase] += time.monotonic() - start
 
     def _teach(self, arm: _Arm) -> None:
         """Hand a search what it has not learnt from yet, right before it is asked again."""
@@ -280,8 +339,8 @@ class _Loop:
             results, arm.unlearnt = arm.unlearnt, []
             arm.strategy.observe(results)
 
-    def _record(self, trial: _Trial, measurement: Measurement) -> TrialRecord:
-        task = trial.work.task
+    def _record(self, trial: _Trial, outcome: Outcome[_Trial]) -> TrialRecord:
+        task, measurement = trial.work.task, outcome.measurement
         try:
             trace = trace_json(trial.proposal.schedule)
         except TVM_ERRORS as error:
@@ -300,6 +359,9 @@ class _Loop:
             timestamp=time.time(),
             trial=self._store.next_trial(),
             source=trial.proposal.source,
+            features=stored_features(trial.proposal.features),
+            noise=measurement.noise,
+            mhz=measurement.mhz,
         )
 
     def _finish_begun(self) -> None:

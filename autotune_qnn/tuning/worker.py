@@ -1,4 +1,4 @@
-"""The main program of a worker process: `python -m autotune_qnn.tuning.worker ROLE READ_FD WRITE_FD NICE`.
+"""The main program of a worker process: `python -m autotune_qnn.tuning.worker ROLE READ_FD WRITE_FD NICE CORES`.
 
 A worker answers requests one at a time over two pipes, each message a length (8 bytes, little endian) and a
 pickle, until its parent closes the pipe or dies. It ignores Ctrl-C, which is the parent's to handle.
@@ -78,11 +78,13 @@ def serve(handle: Callable[[Any], Any], reader: BinaryIO, writer: BinaryIO) -> N
 
 def main(arguments: list[str]) -> None:
     """Run the worker of the given role on the given file descriptors."""
-    role, read_descriptor, write_descriptor, niceness = arguments
+    role, read_descriptor, write_descriptor, niceness, cores = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     if int(niceness):
         os.nice(int(niceness))
+    if cores:
+        os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
     handle = importlib.import_module(ROLES[role]).handle
     with os.fdopen(int(read_descriptor), "rb") as reader, os.fdopen(int(write_descriptor), "wb") as writer:
         try:

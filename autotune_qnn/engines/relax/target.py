@@ -27,6 +27,9 @@ _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "
 
 
 _VNNI = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"})
+_NAMED = ("haswell", "alderlake", "skylake-avx512", "cascadelake", "sapphirerapids")
+"""CPUs by whose names a better target is suggested, the plainest first."""
+
 _NEEDED = {
     Isa.AMX_INT8: _VNNI | {"amx-tile", "amx-int8"},
     Isa.AVX512_VNNI: _VNNI,
@@ -137,6 +140,24 @@ class TargetSpec:
         if missing:
             return f"this CPU has no {', '.join(missing)}"
         return tiles_refused() if self.isa is Isa.AMX_INT8 else None
+
+    def better(self) -> str | None:
+        """What this CPU offers that kernels for this target leave unused, and a target that would use it; None where
+        there is nothing.
+        """
+        flags = host_flags()
+        if not flags or self.architecture != _host_architecture():
+            return None
+        here = {feature for feature, flag in HOST_FLAG_OF_FEATURE.items() if flag in flags}
+        if flags >= TILE_FLAGS and tiles_refused() is not None:
+            here -= _NEEDED[Isa.AMX_INT8] - _VNNI
+        best = next(isa for isa in Isa if _NEEDED[isa] <= here)
+        if list(Isa).index(best) >= list(Isa).index(self.isa):
+            return None
+        unused = ", ".join(sorted(_NEEDED[best] - self.features))
+        named = (TargetSpec(mcpu=name) for name in _NAMED)
+        name = next((spec.mcpu for spec in named if spec.isa is best and spec.runs_here() is None), "")
+        return f"this CPU also has {unused}: {f'-mcpu={name}' if name else '--target native'}"
 
 
 def _from_words(text: str) -> dict[str, Any]:

@@ -8,20 +8,20 @@ from typing import Any, Protocol
 
 from autotune_qnn.kernels.templates.base import Config
 from autotune_qnn.logs import TrialRecord, TunerName
+from autotune_qnn.tuning.cost_model import Features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
-    """A candidate: MetaSchedule's MeasureCandidate (its `sch` is the schedule), and where it came from."""
+    """A candidate: its traced schedule, the configuration that led to it, where it came from and its features;
+    `candidate` is MetaSchedule's own form of it, for sketches.
+    """
 
-    candidate: Any
+    schedule: Any
     config: Config | None
     source: str
-
-    @property
-    def schedule(self) -> Any:
-        """The candidate's traced schedule."""
-        return self.candidate.sch
+    features: Features = ()
+    candidate: Any = None
 
 
 class Strategy(Protocol):

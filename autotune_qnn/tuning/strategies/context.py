@@ -1,10 +1,13 @@
-"""TuneContexts and MeasureCandidates: the forms in which MetaSchedule's parts want a task."""
+"""TuneContexts: the form in which MetaSchedule's parts want a task."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm.s_tir import meta_schedule as ms
 
@@ -39,6 +42,12 @@ def tune_context(
     )
 
 
-def candidate(schedule: Any, task: Task) -> Any:
-    """A MeasureCandidate of a schedule."""
-    return ms.MeasureCandidate(schedule, ms.arg_info.ArgInfo.from_entry_func(task.mod))
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run a block with NumPy's global generator seeded, and put its state back."""
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)

@@ -16,11 +16,13 @@ from tvm.s_tir import meta_schedule as ms
 
 from autotune_qnn.kernels.intrinsics import sketch_intrinsics
 from autotune_qnn.logs import TrialRecord, TunerName
-from autotune_qnn.tuning.cost_model import ModuleCostModel, seeded
+from autotune_qnn.tuning.cost_model import TaskModel
+from autotune_qnn.tuning.features import features
 from autotune_qnn.tuning.protocols import Target, Task
 from autotune_qnn.tuning.replay import TVM_ERRORS, replay
 from autotune_qnn.tuning.strategies.base import Proposal
-from autotune_qnn.tuning.strategies.context import candidate, tune_context, tune_target
+from autotune_qnn.tuning.strategies.context import seeded, tune_context, tune_target
+from autotune_qnn.tuning.strategies.sketch_model import SketchCostModel
 from autotune_qnn.tuning.strategies.vector_check import RejectVectorizedVectors
 from autotune_qnn.tuning.trust import TraceChecker
 
@@ -107,7 +109,7 @@ class SketchStrategy:
         self,
         task: Task,
         target: Target,
-        model: ModuleCostModel,
+        model: TaskModel,
         checker: TraceChecker,
         *,
         threads: int,
@@ -125,6 +127,8 @@ class SketchStrategy:
         self._rounds = 0
         self._seen: set[int] = set()
         self._buffer: list[Proposal] = []
+        self._threads = threads
+        self._cost_model = SketchCostModel(model, task.macs, threads)
         self._target = tune_target(target, threads)
         self._database = ms.database.MemoryDatabase()
         self._workload = self._database.commit_workload(task.mod)
@@ -132,7 +136,7 @@ class SketchStrategy:
         intrinsics = sketch_intrinsics(target.isa)
         try:
             self._context, sketches = self._sketches(intrinsics, threads, batch)
-            self._context.pre_tuning(_MAX_TRIALS, batch, sketches, self._database, model.model)
+            self._context.pre_tuning(_MAX_TRIALS, batch, sketches, self._database, self._cost_model)
         except TVM_ERRORS as error:
             self._stop(error)
 
@@ -154,15 +158,14 @@ class SketchStrategy:
         raise AssertionError("the loop returns or raises")
 
     def restore(self, records: Sequence[TrialRecord]) -> int:
-        """Replay earlier sketches into the database that the search starts from, and teach the model."""
-        restored: list[tuple[Proposal, float]] = []
+        """Replay earlier sketches into the database that the search starts from."""
         recent = [record for record in records if record.tuner is self.tuner][-_RESTORED:]
-        for record in self._checker.accepted(recent, self._task.mod):
+        accepted = self._checker.accepted(recent, self._task.mod)
+        for record in accepted:
             schedule = replay(record, self._task.mod)
             self._seen.add(tvm_ffi.structural_hash(schedule.mod))
-            restored.append((Proposal(candidate(schedule, self._task), None, _SOURCE), record.seconds))
-        self._learn(restored)
-        return len(restored)
+            self._commit(schedule, record.seconds)
+        return len(accepted)
 
     def propose(self, count: int) -> list[Proposal]:
         """Up to `count` sketches with decisions that have not been tried."""
@@ -190,11 +193,14 @@ class SketchStrategy:
             identity = tvm_ffi.structural_hash(item.sch.mod)
             if identity not in self._seen:
                 self._seen.add(identity)
-                self._buffer.append(Proposal(item, None, _SOURCE))
+                seen_by_model = features(item.sch.mod, self._task.macs, self._threads)
+                self._buffer.append(Proposal(item.sch, None, _SOURCE, seen_by_model, item))
 
     def observe(self, results: Sequence[tuple[Proposal, float]]) -> None:
-        """Hand results to the search's database and to the cost model."""
-        self._learn(results)
+        """Hand results to the search, to its database and to the cost model."""
+        for proposal, seconds in results:
+            self._commit(proposal.schedule, seconds)
+            self._model.add(proposal.features, seconds)
         answers = [ms.runner.RunnerResult([min(seconds, 1e10)], None) for _, seconds in results]
         try:
             self._context.search_strategy.notify_runner_results(
@@ -203,19 +209,11 @@ class SketchStrategy:
         except TVM_ERRORS as error:
             self._stop(error)
 
-    def _learn(self, results: Sequence[tuple[Proposal, float]]) -> None:
-        for proposal, seconds in results:
-            record = ms.database.TuningRecord(
-                proposal.schedule.trace,
-                self._workload,
-                [min(seconds, 1e10)],
-                self._target,
-                self._arguments,
-            )
-            self._database.commit_tuning_record(record)
-        self._model.update(
-            self._context, [proposal.candidate for proposal, _ in results], [secs for _, secs in results]
+    def _commit(self, schedule: Any, seconds: float) -> None:
+        record = ms.database.TuningRecord(
+            schedule.trace, self._workload, [min(seconds, 1e10)], self._target, self._arguments
         )
+        self._database.commit_tuning_record(record)
 
     def _stop(self, error: Exception) -> None:
         lines = str(error).splitlines() or [type(error).__name__]

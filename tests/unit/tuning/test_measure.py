@@ -61,7 +61,7 @@ def collect(measurer: Measurer[str], count: int) -> dict[str, Measurement]:
     results: dict[str, Measurement] = {}
     deadline = time.monotonic() + 120
     while len(results) < count and time.monotonic() < deadline:
-        results.update(measurer.wait(0.5))
+        results.update({outcome.tag: outcome.measurement for outcome in measurer.wait(0.5)})
     return results
 
 
@@ -79,7 +79,7 @@ def test_every_way_to_fail_is_data_and_the_next_trial_is_unharmed(tmp_path: Path
         for name, module in modules.items():
             measurer.submit(Job(name, module, arguments))
         results = collect(measurer, len(modules))
-        assert not list(workspace.path.glob("*.so"))
+        assert len(list(workspace.path.glob("*.so"))) == 2, "libraries of good candidates are handed over"
     assert not workspace.path.exists()
     assert {name: result.status for name, result in results.items()} == {
         "right": Status.OK,
@@ -96,7 +96,7 @@ def test_every_way_to_fail_is_data_and_the_next_trial_is_unharmed(tmp_path: Path
     assert all("\n" not in result.error for result in results.values())
 
 
-def test_builds_and_measurements_keep_apart_without_a_free_core(tmp_path: Path) -> None:
+def test_builders_pause_for_measurements_without_a_free_core(tmp_path: Path) -> None:
     task = MatmulTask(16)
     arguments = arguments_of(tmp_path, task)
     options = TuneOptions(threads=2, repeat=3, min_repeat_ms=0.1)
@@ -115,7 +115,7 @@ def test_cancelled_jobs_are_forgotten(tmp_path: Path) -> None:
             measurer.submit(Job(number, module, arguments))
         measurer.cancel()
         begun = measurer.in_flight
-        assert begun <= 2
+        assert begun <= 1 + len(os.sched_getaffinity(0))
         deadline = time.monotonic() + 60
         while measurer.in_flight and time.monotonic() < deadline:
             measurer.wait(0.5)

@@ -110,7 +110,8 @@ def test_small_budgets_reach_every_task() -> None:
 
 
 @pytest.mark.parametrize(
-    "cores, threads, expected", [(2, 1, (1, True)), (2, 2, (1, False)), (8, 2, (6, True))]
+    "cores, threads, expected",
+    [(2, 1, (2, 1)), (2, 2, (2, 2)), (8, 2, (8, 2)), (1, 1, (1, 1)), (2, 4, (2, 2)), (64, 1, (16, 0))],
 )
 def test_builders_leave_the_cores_of_the_kernels_alone(
     cores: int, threads: int, expected: tuple[int, bool]

@@ -15,10 +15,9 @@ from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.templates.base import Config
 from autotune_qnn.logs import Status, TrialRecord, TunerName
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
-from autotune_qnn.tuning.cost_model import KnobCostModel, ModuleCostModel
+from autotune_qnn.tuning.cost_model import SpeedModel, TaskModel
 from autotune_qnn.tuning.replay import new_schedule, replay, trace_json
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
-from autotune_qnn.tuning.strategies.context import tune_context, tune_target
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
 from autotune_qnn.tuning.strategies.vector_check import vectorizes_vectors
@@ -27,16 +26,21 @@ from autotune_qnn.tuning.trust import TraceChecker
 TASK = MatmulTask(32)
 
 
-def template_strategy(model: ModuleCostModel | None = None, seed: int = 1) -> TemplateStrategy:
-    context = tune_context(TASK, tune_target(HostTarget(), 1), seed)
+def fresh_model() -> TaskModel:
+    return SpeedModel().task(TASK.key)
+
+
+def template_strategy(
+    model: TaskModel | None = None, seed: int = 1, *, guided: bool = True
+) -> TemplateStrategy:
     template = TASK.template()
     assert template is not None
-    return TemplateStrategy(TASK, template, context, model or ModuleCostModel(), seed)
+    return TemplateStrategy(TASK, template, model or fresh_model(), seed, guided=guided)
 
 
 def sketch_strategy(seed: int = 1, checker: TraceChecker | None = None) -> SketchStrategy:
     checker = checker or TraceChecker()
-    return SketchStrategy(TASK, HostTarget(), ModuleCostModel(), checker, threads=1, batch=8, seed=seed)
+    return SketchStrategy(TASK, HostTarget(), fresh_model(), checker, threads=1, batch=8, seed=seed)
 
 
 def pretended(proposal: Proposal) -> float:
@@ -95,15 +99,13 @@ def test_equal_seeds_propose_equally() -> None:
 
 
 def test_a_resumed_template_search_repeats_nothing() -> None:
-    model = ModuleCostModel()
     first = template_strategy()
     proposals = first.propose(20)
     records = [record_of(proposal, pretended(proposal), first) for proposal in proposals]
     foreign = replace(records[0], source="another template")
     invalid = replace(records[0], config={"rows": 3, "columns": 1, "unroll": 0})
-    second = template_strategy(model)
+    second = template_strategy()
     assert second.restore([*records, foreign, invalid]) == 20
-    assert model.ready
     fresh = {proposal.config for proposal in second.propose(20)}
     assert fresh
     assert not fresh & {proposal.config for proposal in proposals}
@@ -131,7 +133,7 @@ def test_sketches_are_new_each_time_and_resume() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_sketches_use_the_dot_product_and_can_be_lowered(threads: int) -> None:
     task = MatmulTask(96, packed=True)
-    model = ModuleCostModel()
+    model = SpeedModel().task(task.key)
     strategy = SketchStrategy(task, VnniTarget(), model, TraceChecker(), threads=threads, batch=8, seed=1)
     proposals = strategy.propose(8)
     assert len(proposals) >= 4
@@ -160,22 +162,18 @@ def test_a_loop_vectorized_around_vectors_is_found(vectorized: bool) -> None:
 
 
 def test_a_failed_trial_teaches_too() -> None:
-    model = ModuleCostModel()
-    strategy = template_strategy(model)
+    strategy = template_strategy()
     proposals = strategy.propose(20)
     strategy.observe([(proposal, math.inf) for proposal in proposals])
     assert strategy.propose(4)
 
 
-def test_the_knob_model_learns_an_order() -> None:
-    space = MatmulTemplate(32).space()
-    configs = list(space.enumerate())
-    seconds = [1e-3 * config["rows"] for config in configs]
-    model = KnobCostModel(space, seed=0)
-    assert not model.scores(configs).any()
-    model.fit(configs, seconds)
-    scores = model.scores([Config.of(rows=1, columns=4, unroll=0), Config.of(rows=16, columns=4, unroll=0)])
-    assert scores[0] > scores[1]
+def test_random_search_asks_no_model() -> None:
+    strategy = template_strategy(guided=False)
+    first = strategy.propose(6)
+    assert first[0].config == MatmulTemplate(32).default()
+    strategy.observe([(proposal, pretended(proposal)) for proposal in first])
+    assert {p.config for p in strategy.propose(50)}.isdisjoint({p.config for p in first})
 
 
 def test_a_recorded_trace_replays_to_the_same_module() -> None:

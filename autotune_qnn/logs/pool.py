@@ -1,0 +1,117 @@
+"""What other logs know: those of other models, and those that the project ships.
+
+A task is the same wherever its key is the same, so that its best schedule may come from any log of the same kind of
+target, TVM and number of threads. Figures of another CPU are no figures of this one: such records come last.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from autotune_qnn.errors import LogStoreError
+from autotune_qnn.logs.schema import LogHeader, Status, TrialRecord
+from autotune_qnn.logs.store import LogStore
+
+_LOGGER = logging.getLogger(__name__)
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def shipped_logs() -> Path | None:
+    """The folder of logs that come with the project: in the installed package, or in the clone."""
+    folders = (_PACKAGE / "shipped_logs", _PACKAGE.parent / "tuning_logs" / "shipped")
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+class RecordPool:
+    """Logs of other models and machines, the most comparable first; see `open`."""
+
+    def __init__(self, logs: Sequence[LogStore], header: LogHeader) -> None:
+        """`header` states the conditions that the logs are compared with."""
+        self.logs = tuple(logs)
+        self._header = header
+
+    @classmethod
+    def open(
+        cls, roots: Sequence[Path], header: LogHeader, usable: Callable[[str], bool], own: Path | None = None
+    ) -> RecordPool:
+        """Read every log under the log folders `roots` with the header's TVM version and threads.
+
+        `usable` says of a canonical target whether its kernels are the same as this target's; `own` is a log to
+        leave out. Logs that cannot be read are passed over with a warning.
+        """
+        found = []
+        for root in dict.fromkeys(roots):
+            for path in sorted(root.glob("*/*/records*.jsonl")):
+                if own is not None and path.exists() and own.exists() and path.samefile(own):
+                    continue
+                log = _read(path)
+                if log is not None and _fits(log.header, header) and usable(log.header.target):
+                    found.append(log)
+        return cls(sorted(found, key=lambda log: cls._distance(log.header, header)), header)
+
+    @staticmethod
+    def _distance(found: LogHeader, wanted: LogHeader) -> tuple[bool, bool]:
+        return found.cpu != wanted.cpu, found.target != wanted.target
+
+    def comparable(self, log: LogStore) -> bool:
+        """Whether a log's figures are figures of this CPU and target."""
+        return self._distance(log.header, self._header) == (False, False)
+
+    def __len__(self) -> int:
+        return sum(len(log) for log in self.logs)
+
+    def ranked(self, key: str, own: Sequence[TrialRecord] = ()) -> list[TrialRecord]:
+        """The good records of a task, the one to build with first: `own` and those of comparable logs by their
+        seconds, then those of other targets and CPUs.
+        """
+        near = [log.ranked(key) for log in self.logs if self.comparable(log)]
+        far = [log.ranked(key) for log in self.logs if not self.comparable(log)]
+        merged = list(heapq.merge(own, *near, key=_seconds))
+        return [*merged, *(record for records in far for record in records)]
+
+    def same(self, key: str) -> list[tuple[TrialRecord, bool]]:
+        """Every record of a task with features or a configuration, and whether its figures hold here."""
+        return [(record, self.comparable(log)) for log in self.logs for record in log.records(key)]
+
+
+def _seconds(record: TrialRecord) -> float:
+    if record.status is not Status.OK:
+        return math.inf
+    return min(record.confirmation.run_secs) if record.confirmation else record.seconds
+
+
+def _read(path: Path) -> LogStore | None:
+    try:
+        return LogStore.read(path)
+    except LogStoreError as error:
+        _LOGGER.warning("%s", error)
+        return None
+
+
+def _fits(found: LogHeader, wanted: LogHeader) -> bool:
+    return (found.tvm_version, found.threads) == (wanted.tvm_version, wanted.threads)
+
+
+def write_leaders(log: LogStore, folder: Path, keep: int) -> Path:
+    """Write a log with only the best `keep` records of each task under `folder`, in place of one under the same
+    conditions; returns its path. Raises LogStoreError when that fails.
+    """
+    with LogStore.open(folder, log.header.target, log.header.model, log.header) as target:
+        path = target.path
+    lines = [log.header.to_json()]
+    for key in sorted(log.task_keys()):
+        for record in log.ranked(key)[:keep]:
+            lines.append(record.to_json())
+            if record.confirmation is not None:
+                lines.append(record.confirmation.to_json())
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
+        temporary.replace(path)
+    except OSError as error:
+        raise LogStoreError(f"the log {path} cannot be written: {error.strerror}") from None
+    return path
