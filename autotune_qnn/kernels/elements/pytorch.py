@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import te
 
 from autotune_qnn.dialect import pytorch
 from autotune_qnn.dialect.batch_norm import folded
@@ -14,13 +13,13 @@ from autotune_qnn.dialect.binary import qnnpack_multipliers
 from autotune_qnn.kernels.elements.registry import ElementCall, element
 from autotune_qnn.kernels.elements.requantize import per_channel
 from autotune_qnn.kernels.fixed_point import once, shift_half_away, unfused
-from autotune_qnn.kernels.floats import fma, real
+from autotune_qnn.kernels.floats import fma
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction, Operand
 
 _WIDEST_SHIFT = 30
 # Two 8-bit values at this many times the output's scale are far within int32.
-_LARGEST_RATIO = float(1 << 20)
+LARGEST_RATIO = float(1 << 20)
 
 
 class Dequantized:
@@ -86,7 +85,7 @@ def add(call: ElementCall) -> LaneFunction:
     right = Dequantized(call, call.operands[1], *call.operands[4:6])
     output = Quantization(call, *call.operands[6:8])
     ratio = max(left.scale, right.scale) / np.float32(call.operands[6].scalar())
-    small = bool(ratio < _LARGEST_RATIO)
+    small = bool(ratio < LARGEST_RATIO)
     places = call.places(operands=2)
 
     def body(first: Any, second: Any) -> Lane:
@@ -146,41 +145,6 @@ def mul(call: ElementCall) -> LaneFunction:
     def lane(index: Sequence[Any]) -> Lane:
         product = left.centred(left.integer(index)) * right.centred(right.integer(index))
         return output.rounded(product.astype("float32") * factor, small)
-
-    return lane
-
-
-@element("qnn.hardswish", engines=("pytorch",))
-def hardswish(call: ElementCall) -> LaneFunction:
-    """x·min(max(x + 3, 0), 6)/6 in float32, which is faster than a table is looked up."""
-    data = Dequantized(call, *call.operands[:3])
-    output = Quantization(call, *call.operands[3:5])
-    inverse = call.inputs.real(float(pytorch.inverse_double(call.operands[3].scalar())))
-    places = call.places()
-    small = bool(data.scale / np.float32(call.operands[3].scalar()) < _LARGEST_RATIO)
-
-    def swish(x: Any) -> Any:
-        def product(known: Any) -> Any:
-            return known * te.min(te.max(known + real(3), real(0)), real(6)) / real(6)
-
-        return once(x, product)
-
-    def body(value: Any) -> Lane:
-        return output.rounded(swish(data.vector(value)) * inverse, small)
-
-    def tail(value: Any) -> Lane:
-        return output.shifted(swish(data.scalar(value)) * output.inverse, small)
-
-    def mixed(value: Any, index: Sequence[Any]) -> Any:
-        return places.choose(
-            index, lambda: body(value).finished(call.inputs), lambda: tail(value).finished(call.inputs)
-        )
-
-    def lane(index: Sequence[Any]) -> Lane:
-        value = data.integer(index)
-        if places.boundary == places.count:
-            return body(value)
-        return Lane.of(once(value, lambda known: mixed(known, index)), call.dtype)
 
     return lane
 

@@ -99,6 +99,8 @@ class ElementCall:
 
 Rule = Callable[[ElementCall], LaneFunction]
 _RULES: dict[str, dict[str, Rule]] = {}
+_ALWAYS_CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.output_stage"})
+_CHANNELWISE: dict[str, Callable[[Any], bool]] = {}
 
 
 def engine_name(call: Any) -> str:
@@ -109,12 +111,19 @@ def engine_name(call: Any) -> str:
     return Attributes(name, call.attrs).string("engine")
 
 
-def element(*operators: str, engines: tuple[str, ...] = ("",)) -> Callable[[Rule], Rule]:
-    """Register a function as the element rule of these operators for the formulas of `engines`."""
+def element(
+    *operators: str, engines: tuple[str, ...] = ("",), channelwise: Callable[[Any], bool] | None = None
+) -> Callable[[Rule], Rule]:
+    """Register a function as the element rule of these operators for the formulas of `engines`.
+
+    `channelwise` says of a call whether it is, see `is_channelwise`; None: never, unless this file says so.
+    """
 
     def register(rule: Rule) -> Rule:
         for operator in operators:
             _RULES.setdefault(operator, {}).update(dict.fromkeys(engines, rule))
+            if channelwise is not None:
+                _CHANNELWISE[operator] = channelwise
         return rule
 
     return register
@@ -138,12 +147,9 @@ def element_rule(operator: str) -> Rule:
     return rule
 
 
-_CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.requantize", "qnn.output_stage"})
-
-
 def is_channelwise(call: Any) -> bool:
     """Whether an elementwise operator sees of an element's place its channel only, through `inputs.vector`."""
     name = str(call.op.name)
     if name == "qnn.requantize":
         return Attributes(name, call.attrs).integer("tail_block") == 0
-    return name in _CHANNELWISE
+    return name in _ALWAYS_CHANNELWISE or (name in _CHANNELWISE and _CHANNELWISE[name](call))

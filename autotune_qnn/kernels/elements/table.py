@@ -14,12 +14,12 @@ from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction
 
 _TABULATED = (*UNARY_OPERATORS, "qnn.leaky_relu")
-# What is computed faster than looked up has a rule of its own (see `pytorch`).
+# What is computed faster than looked up has a rule of its own (see `hardswish`).
 _COMPUTED = ("qnn.hardswish",)
 
 
-@element(*(name for name in _TABULATED if name not in _COMPUTED), engines=("pytorch",))
-@element(*_TABULATED, engines=("", "qnnpack"))
+@element(*(name for name in _TABULATED if name not in _COMPUTED), engines=("pytorch", "qnnpack"))
+@element(*_TABULATED)
 def table(call: ElementCall) -> LaneFunction:
     """Look each value up: entry i of a table is the result for the i-th value of the input's dtype.
 
