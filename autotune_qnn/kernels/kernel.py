@@ -12,6 +12,7 @@ from tvm import relax, te
 
 from autotune_qnn.dialect.constants import constant_value
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
+from autotune_qnn.kernels.anchors.overlap import Blocks, store_overlapping
 from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import Isa, dot_shape
@@ -76,7 +77,7 @@ class _Builder:
         self.output = output
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
-        self.rewrite: Callable[[Any], Any] | None = None
+        self.blocks: Blocks | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -141,7 +142,7 @@ class _Builder:
             )
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
-        self.store, self.rewrite = result.store, result.rewrite
+        self.store, self.blocks = result.store, result.blocks
         self.detail = [result.detail]
         return result.lanes
 
@@ -164,6 +165,20 @@ def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer[Any]] | 
     call = steps[1][1]
     array: NDArray[np.integer[Any]] = np.asarray(constant_value(call.args[1])).reshape(-1)
     return np.broadcast_to(array, (_shape(call)[-1],))
+
+
+def _output(builder: _Builder, finished: Operand, shape: tuple[int, ...], element: Callable[..., Any]) -> Any:
+    """The kernel's result, in groups or blocks of channels where the anchor computes those."""
+    blocks = builder.blocks
+    if builder.store is not None:
+        return builder.store(finished)
+    if blocks is None:
+        return te.compute(shape, element, name="output")
+
+    def in_block(*index: Any) -> Any:
+        return element(*index[:-2], blocks.channel(*index[-2:]))
+
+    return te.compute((*shape[:-1], blocks.count, blocks.size), in_block, name="output")
 
 
 def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> Kernel:
@@ -194,11 +209,11 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
             return lane.stored_byte(builder.inputs, output.dtype, output.offset)
         return lane.stored(builder.inputs, output.offset).astype(output.dtype)
 
-    store = builder.store
-    result = te.compute(shape, element, name="output") if store is None else store(finished)
+    result = _output(builder, finished, shape, element)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
-    func = func if builder.rewrite is None else builder.rewrite(func)
+    if _extents(result) != shape:
+        func = store_overlapping(func, shape[-1])
     broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)
     template = builder.template or ElementwiseTemplate.factory(shape, broadcast)
     detail = "_".join(builder.detail)

@@ -9,13 +9,14 @@ fits, and otherwise the window's sum of data is computed once for all output cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
+from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
@@ -23,10 +24,14 @@ from autotune_qnn.kernels.isa import DotShape
 
 @dataclass(frozen=True)
 class Accumulated:
-    """An anchor's result: int32 accumulators by output index, bias included."""
+    """An anchor's result: int32 accumulators by output index, bias included.
+
+    With `blocks`, the index's channel has to come from there.
+    """
 
     value: Any
     macs: int
+    blocks: Blocks | None = None
 
 
 def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
@@ -137,28 +142,34 @@ def conv2d(
     `data_zero_point` is that of the data as stored; it also fills the border.
     """
     split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
+    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     read = _reader(geometry, data, pad_value)
-    packed = inputs.constant(geometry.pack(split.values, shape), "weights")
-    products = _products(geometry, shape, read, packed)
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    simple = geometry.groups == 1 and geometry.step == 1
+    blocks = Blocks.of(geometry.out_channels, shape.lanes) if simple else None
+    packing = geometry
+    if blocks is not None:
+        split = SplitWeights(split.values[blocks.order], split.remaining[blocks.order])
+        packing = replace(geometry, out_channels=blocks.order.size)
+    packed = inputs.constant(packing.pack(split.values, shape), "weights")
+    products = _products(packing, shape, read, packed)
     outputs, padded_outputs = geometry.group_outputs, geometry.padded_group_outputs(shape.lanes)
 
     def place(channel: Any) -> Any:
-        if outputs == padded_outputs:
-            return channel
-        if geometry.groups == 1:
+        if blocks is not None:
+            return blocks.place(channel)
+        if geometry.groups == 1 or outputs == padded_outputs:
             return channel
         return tirx.floordiv(channel, outputs) * padded_outputs + tirx.floormod(channel, outputs)
 
     if split.remaining.any():
-        products = _corrected(inputs, geometry, products, _window_sums(geometry, read), split.remaining)
+        products = _corrected(inputs, packing, products, _window_sums(geometry, read), split.remaining)
 
     def result(index: Sequence[Any]) -> Any:
         n, y, x, c = index
         return products[n, y, x, place(c)] + folded[c]
 
-    return Accumulated(result, geometry.macs)
+    return Accumulated(result, geometry.macs, blocks)
 
 
 def _corrected(

@@ -13,7 +13,6 @@ from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, store_wide
-from autotune_qnn.kernels.anchors.overlap import store_overlapping
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
@@ -113,7 +112,7 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
     def lane(index: Sequence[Any]) -> Lane:
         return Lane(result.value(index), clamped=True)
 
-    return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template)
+    return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template, blocks=result.blocks)
 
 
 def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
@@ -137,7 +136,6 @@ def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> An
         wide.conv.macs,
         DepthwiseWideTemplate.factory(wide, call.dot, call.output.dtype),
         lambda finished: store_wide(wide, call.inputs, finished, call.output),
-        lambda func: store_overlapping(func, wide.conv.out_channels),
     )
 
 
@@ -166,4 +164,4 @@ def dense_rule(call: AnchorCall) -> Anchor:
         return Lane(result.value([0] * missing + list(index)), clamped=True)
 
     name = f"{'x'.join(map(str, data.shape))}_{units}"
-    return Anchor(lane, "dense", name, result.macs, template)
+    return Anchor(lane, "dense", name, result.macs, template, blocks=result.blocks)

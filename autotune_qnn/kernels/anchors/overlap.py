@@ -2,14 +2,17 @@
 
 A tensor of 144 channels in groups of 64 has groups that start at 0, 64 and 80: every group is whole, and what two
 of them compute twice is the same value. TensorIR made from expressions writes each element once, so such a kernel
-is built with an output of whole groups, [batch, row, column, group, place], and its stores are then pointed to the
+is built with an output of whole groups, [..., group, place], and its stores are then pointed to the
 tensor itself.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tvm import ir, s_tir, te, tirx
 
 
@@ -18,11 +21,53 @@ def first_channel(group: Any, size: int, channels: int) -> Any:
     return group * size if channels % size == 0 else te.min(group * size, channels - size)
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Channels in vectors of `size`, of which the last overlaps the one before.
+
+    What is computed block by block is addressed by places, everything else by channels; `channel` gives the channel
+    of a place, `place` goes back from that very expression.
+    """
+
+    channels: int
+    size: int
+    _known: list[tuple[Any, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, channels: int, size: int) -> Blocks | None:
+        """The blocks, or None where they need no overlap or where one block is longer than the channels."""
+        return None if channels % size == 0 or channels < size else cls(channels, size)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return -(-self.channels // self.size)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """The channel at each place."""
+        starts = np.minimum(np.arange(self.count) * self.size, self.channels - self.size)
+        return np.asarray((starts[:, None] + np.arange(self.size)).reshape(-1), np.int64)
+
+    def channel(self, block: Any, lane: Any) -> Any:
+        """The channel in a lane of a block."""
+        expression = first_channel(block, self.size, self.channels) + lane
+        self._known.append((expression, block * self.size + lane))
+        return expression
+
+    def place(self, channel: Any) -> Any:
+        """The place of a channel that `channel` has given."""
+        for expression, place in self._known:
+            if expression.same_as(channel):
+                return place
+        raise ValueError(f"{channel} is the channel of no block")
+
+
 def store_overlapping(func: Any, channels: int) -> Any:
-    """The PrimFunc whose last parameter, [batch, row, column, group, place], becomes [batch, row, column, channel]."""
+    """The PrimFunc whose last parameter, [..., group, place], becomes [..., channel]."""
     old = func.params[-1]
-    batch, height, width, _, size = (int(extent) for extent in old.shape)
-    new = tirx.decl_buffer((batch, height, width, channels), str(old.dtype), old.name)
+    *outer, _, size = (int(extent) for extent in old.shape)
+    new = tirx.decl_buffer((*outer, channels), str(old.dtype), old.name)
     body = _rewritten(func.body, old, new, size, channels)
     return tirx.PrimFunc([*func.params[:-1], new], body, func.ret_type, func.attrs)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.elements.registry import engine_name
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
@@ -82,7 +83,8 @@ class Anchor:
     """What an anchor computes: lanes by output index, and how to schedule the kernel.
 
     `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
-    given, makes the output tensor of the finished lanes, and `rewrite` changes the PrimFunc made of it.
+    given, makes the output tensor of the finished lanes, [..., group, channel of the group], whose last group may
+    overlap the one before; with `blocks`, the kernel's lanes are computed block by block.
     """
 
     lanes: LaneFunction
@@ -91,7 +93,7 @@ class Anchor:
     macs: int
     template: TemplateFactory
     store: Callable[[Operand], Any] | None = None
-    rewrite: Callable[[Any], Any] | None = None
+    blocks: Blocks | None = None
 
 
 Rule = Callable[[AnchorCall], Anchor]
