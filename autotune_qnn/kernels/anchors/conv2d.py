@@ -136,16 +136,19 @@ def conv2d(
     weight_zero_point: NDArray[Any],
     data_zero_point: int,
     bias: NDArray[Any] | None,
+    *,
+    in_blocks: bool = False,
 ) -> Accumulated:
     """A convolution of uint8 data, a function of (batch, row, column, channel), with constant OHWI weights.
 
-    `data_zero_point` is that of the data as stored; it also fills the border.
+    `data_zero_point` is that of the data as stored; it also fills the border. `in_blocks`: the caller's kernel is
+    computed in the result's blocks where it has some.
     """
     split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
     folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     read = _reader(geometry, data, pad_value)
-    simple = geometry.groups == 1 and geometry.step == 1
+    simple = in_blocks and geometry.groups == 1 and not shape.tiles
     blocks = Blocks.of(geometry.out_channels, shape.lanes) if simple else None
     packing = geometry
     if blocks is not None:

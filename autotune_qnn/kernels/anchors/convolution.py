@@ -106,7 +106,10 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
         joined, template = _scheduled(joined, call.dot)
         arguments = (joined_weights, *arguments[1:])
-        result = conv2d(call.inputs, joined, call.dot, lambda *index: data.tensor[index], *arguments)
+        source = data.tensor
+        result = conv2d(
+            call.inputs, joined, call.dot, lambda *index: source[index], *arguments, in_blocks=True
+        )
         kind = "conv2d"
 
     def lane(index: Sequence[Any]) -> Lane:
@@ -158,7 +161,7 @@ def dense_rule(call: AnchorCall) -> Anchor:
         return data.tensor[index[missing:]]
 
     arguments = (reshaped, call.constant(3), zero_point, call.bias)
-    result = conv2d(call.inputs, geometry, call.dot, source, *arguments)
+    result = conv2d(call.inputs, geometry, call.dot, source, *arguments, in_blocks=True)
 
     def lane(index: Sequence[Any]) -> Lane:
         return Lane(result.value([0] * missing + list(index)), clamped=True)
