@@ -63,7 +63,7 @@ def compare(options: Options) -> tuple[list[Row], Machine]:
 def write(rows: Sequence[Row], machine: Machine, options: Options) -> None:
     """The files that the options ask for."""
     for path, text in (
-        (options.json, lambda: json.dumps(to_records(rows), indent=1)),
+        (options.json, lambda: json.dumps(to_records(rows, machine), indent=1)),
         (options.markdown, lambda: markdown(rows, machine)),
         (options.chart, lambda: svg(rows, machine)),
     ):

@@ -117,6 +117,14 @@ def failures(rows: Sequence[Row]) -> list[str]:
     return told
 
 
-def to_records(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """The rows as JSON objects."""
-    return [dataclasses.asdict(row) for row in rows]
+def to_records(rows: Iterable[Row], machine: Machine) -> list[dict[str, Any]]:
+    """The rows as JSON objects, each with what it was measured on."""
+    return [
+        {
+            **dataclasses.asdict(row),
+            "cpu": machine.cpu,
+            "target": machine.target,
+            "peak_gmacs": machine.peaks.get(row.threads),
+        }
+        for row in rows
+    ]

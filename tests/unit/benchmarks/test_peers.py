@@ -83,10 +83,11 @@ def test_only_our_own_failures_are_loud() -> None:
 
 
 def test_rows_have_the_fields_that_readers_of_the_json_count_on() -> None:
-    (record,) = json.loads(json.dumps(to_records([row(OURS, 1.5, identical=True)])))
+    (record,) = json.loads(json.dumps(to_records([row(OURS, 1.5, identical=True)], MACHINE)))
     wanted = {"engine": OURS, "model": "resnet18", "threads": 1, "batch": 1}
     assert wanted.items() <= record.items()
     assert (record["median_ms"], record["identical"]) == (1.5, True)
+    assert (record["cpu"], record["peak_gmacs"]) == ("a CPU", 200.0)
 
 
 def test_names_are_chosen_by_patterns_in_their_own_order() -> None:
