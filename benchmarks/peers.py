@@ -33,7 +33,6 @@ from benchmarks.lib.runs import run_case
 from benchmarks.lib.table import markdown
 
 _PACKAGES = ("apache-tvm", "openvino", "nncf", "onnxruntime", "ai-edge-litert", "torch", "torchao")
-_PAUSE_S = 0.01
 
 
 def compare(options: Options) -> tuple[list[Row], Machine]:
@@ -47,7 +46,6 @@ def compare(options: Options) -> tuple[list[Row], Machine]:
         rounds=options.rounds,
         budget_s=options.seconds,
         fewest_rounds=min(5, options.rounds),
-        pause_s=_PAUSE_S,
     )
     rows: list[Row] = []
     for case in cases:

@@ -75,17 +75,12 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure: `rounds` of all runners, each at least `min_repeat_ms`, `budget_s` in all.
-
-    `pause_s` lies between a runner's turn and the next one's: threads of a pool that wait for more work in a busy loop
-    have gone to sleep by then.
-    """
+    """How long to measure: `rounds` of all runners, each at least `min_repeat_ms`, `budget_s` in all."""
 
     rounds: int = 60
     min_repeat_ms: float = 20.0
     budget_s: float = 60.0
     fewest_rounds: int = 10
-    pause_s: float = 0.0
 
 
 def measure(
@@ -111,7 +106,6 @@ def measure(
         spins.append(spin())
         for place in range(len(names)):
             name = names[(turn + place) % len(names)]
-            time.sleep(plan.pause_s)
             runners[name].time(inputs, 1, 1)
             seconds[name] += runners[name].time(inputs, numbers[name], 1)
     latency = {name: Latency.of(values, numbers[name]) for name, values in seconds.items()}

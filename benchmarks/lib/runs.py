@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,7 +46,10 @@ class Runner(Protocol):
 
 
 class EngineProcess(FrameProcess):
-    """A worker (see `worker`) as a runner. VerificationError where it dies."""
+    """A worker (see `worker`) as a runner. VerificationError where it dies.
+
+    It is stopped while it has no request, since the threads of many engines go on waiting for work in a busy loop.
+    """
 
     def __init__(self, job: Job, folder: Path) -> None:
         variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads))
@@ -53,6 +57,20 @@ class EngineProcess(FrameProcess):
         self.note = str(self.ready["note"])
         self._placed: Array | None = None
         self._wall = self._cpu = 0.0
+        self._signal(signal.SIGSTOP)
+
+    def exchange(self, request: dict[str, Any]) -> dict[str, Array]:
+        """The answer to one request."""
+        self._signal(signal.SIGCONT)
+        try:
+            return super().exchange(request)
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def close(self) -> None:
+        """End the process."""
+        self._signal(signal.SIGCONT)
+        super().close()
 
     def run(self, data: Array) -> Array:
         """The output for one batch."""
@@ -72,6 +90,10 @@ class EngineProcess(FrameProcess):
     def cores(self) -> float:
         """CPU seconds over wall seconds of everything timed."""
         return self._cpu / self._wall if self._wall else 0.0
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
 
 class _Survivor:

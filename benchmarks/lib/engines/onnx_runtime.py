@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from autotune_qnn.build.manifest import settle
 from autotune_qnn.frontends.base import Array
 from benchmarks.lib.engines.base import Engine, Running, Step
 from benchmarks.lib.job import Job
 from benchmarks.lib.networks import Kind, Network
-from benchmarks.lib.source import Source
+from benchmarks.lib.source import Source, ingredients, version_of
 
-MODEL = "qdq.onnx"
 PACKAGES = ("onnxruntime", "onnx")
+_REVISION = "1"
 
 
-def quantize(job: Job, folder: Path) -> None:
-    """Makes `MODEL`: the float network as ONNX, calibrated on the pictures, quantized statically."""
+def qdq_form(job: Job) -> Path:
+    """The network's QDQ form: made where it is not in the cache, since more than one engine reads it."""
+    folder = job.folder("qdq", [*ingredients(job), _REVISION, *map(version_of, PACKAGES)])
+    form = folder / "qdq.onnx"
+    if not form.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            settle(_quantized(job, Path(place)), form)
+    return form
+
+
+def _quantized(job: Job, folder: Path) -> Path:
+    """The float network as ONNX, calibrated on the pictures, quantized statically."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -34,13 +47,14 @@ def quantize(job: Job, folder: Path) -> None:
     quant_pre_process(str(folder / "float.onnx"), str(folder / "inferred.onnx"))
     quantize_static(
         str(folder / "inferred.onnx"),
-        str(folder / MODEL),
+        str(folder / "quantized.onnx"),
         Reader(),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
     )
+    return folder / "quantized.onnx"
 
 
 class OnnxRuntime(Engine):
@@ -54,7 +68,7 @@ class OnnxRuntime(Engine):
 
     def prepare(self, job: Job, source: Source, folder: Path) -> None:
         """Quantize for it."""
-        quantize(job, folder)
+        qdq_form(job)
 
     def load(self, job: Job, source: Source, folder: Path) -> Running:
         """With bound input and output, so that no step copies either."""
@@ -65,7 +79,7 @@ class OnnxRuntime(Engine):
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         session = onnxruntime.InferenceSession(
-            str(folder / MODEL), options, providers=["CPUExecutionProvider"]
+            str(qdq_form(job)), options, providers=["CPUExecutionProvider"]
         )
 
         def run(data: Array) -> Array:

@@ -31,12 +31,12 @@ class OpenVino(Engine):
     def prepare(self, job: Job, source: Source, folder: Path) -> None:
         """Quantize with ONNX Runtime's tool where the network comes from PyTorch."""
         if job.network.kind is Kind.PYTORCH:
-            onnx_runtime.quantize(job, folder)
+            onnx_runtime.qdq_form(job)
 
     def load(self, job: Job, source: Source, folder: Path) -> Running:
         """Compiled for the least latency."""
         is_file = job.network.kind is Kind.TFLITE
-        return _running(source.model if is_file else folder / onnx_runtime.MODEL, job, source)
+        return _running(source.model if is_file else onnx_runtime.qdq_form(job), job, source)
 
 
 class OpenVinoNncf(Engine):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 import xml.etree.ElementTree
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from benchmarks.lib.job import Job
 from benchmarks.lib.networks import NETWORKS, Kind, chosen
 from benchmarks.lib.preparation import Prepared
 from benchmarks.lib.rows import Machine, Row, completed, failures, to_records
-from benchmarks.lib.runs import run_case
+from benchmarks.lib.runs import EngineProcess, run_case
 from benchmarks.lib.source import Source
 from benchmarks.lib.table import markdown
 from benchmarks.lib.worker import serve, timed
@@ -243,6 +244,27 @@ def test_the_worker_answers_frames() -> None:
     assert figures is not None
     assert float(figures["seconds"]) >= 0
     assert len(runs) == 1 + 3
+
+
+def state(process: EngineProcess) -> str:
+    assert process._process is not None
+    return Path(f"/proc/{process._process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def test_a_process_is_stopped_while_it_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.lib.runs._MODULE", "tests.support.bench_worker")
+    data = np.ones((1, 4), np.float32)
+    with EngineProcess(job(), Path("/nowhere")) as process:
+        deadline = time.monotonic() + 10
+        while state(process) != "T" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert state(process) == "T"
+        assert process.note == "doubles"
+        assert np.array_equal(process.run(data), data * 2)
+        assert all(seconds > 0 for seconds in process.time([data], 100, 2))
+        assert process.cores() > 0
+    with pytest.raises(VerificationError, match="is closed"):
+        process.run(data)
 
 
 def test_a_missing_file_is_a_row(tmp_path: Path) -> None:
