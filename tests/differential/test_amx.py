@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,12 +53,13 @@ def task_of(case: ConvCase) -> TuningTask:
     return lower(case.module(), TargetSpec.parse(TARGET), 2).tasks[0]
 
 
-def compiled(task: TuningTask, config: Config) -> tvm.runtime.Module:
+def scheduled(task: TuningTask, config: Config) -> Any:
+    """The module of a task with a configuration's schedule."""
     template = task.template()
     assert isinstance(template, ConvAmxTemplate)
     schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
     template.apply(schedule, config)
-    return compile_kernel(schedule.mod, TargetSpec.parse(TARGET).tvm())
+    return schedule.mod
 
 
 def in_tiles(template: ConvAmxTemplate, rng: random.Random) -> list[Config]:
@@ -84,7 +86,8 @@ def test_tiles_compute_the_reference(case: ConvCase) -> None:
     assert template.space().is_valid(default)
     for config in dict.fromkeys([default, *in_tiles(template, random.Random(str(case)))]):
         tensors = [tvm.runtime.tensor(array) for array in arguments]
-        module = compiled(task, config)
+        mod = scheduled(task, config)
+        module = compile_kernel(mod, TargetSpec.parse(TARGET).tvm())
         if machine.emulated:
             before = machine.counts()
             machine.watch(np.from_dlpack(tensors[0]))
@@ -93,15 +96,15 @@ def test_tiles_compute_the_reference(case: ConvCase) -> None:
         if machine.emulated:
             done = {name: count - before[name] for name, count in machine.counts().items()}
             assert machine.outside() == 0, "a tile of data reaches beyond the data"
-            check_counts(task, config, done)
+            check_counts(mod, config, done)
 
 
-def check_counts(task: TuningTask, config: Config, done: dict[str, int]) -> None:
+def check_counts(mod: Any, config: Config, done: dict[str, int]) -> None:
     """Each tile of sums is computed once, whatever the order; each task is configured and released once."""
     if config["registers"]:
         assert not any(done.values())
         return
-    problem = TileProblem.of(task.mod["main"])
+    problem = TileProblem.of(mod["main"])
     knobs = TileKnobs(**{name: config[name] for name in TileKnobs.__slots__})
     sums = problem.layout(knobs).count * problem.groups * problem.blocks
     assert done["tilezero"] == done["tilestored"] == sums
