@@ -127,6 +127,7 @@ def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: An
         convolution_name(geometry),
         result.macs,
         DepthwiseTemplate.factory(geometry, plain),
+        blocks=result.blocks,
     )
 
 

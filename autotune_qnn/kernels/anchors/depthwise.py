@@ -14,13 +14,22 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from autotune_qnn.kernels.anchors.conv2d import Accumulated
+from autotune_qnn.kernels.anchors.overlap import Blocks, first_channel
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 
 
-def padded_data(geometry: ConvGeometry, data: Any, pad_value: Any, channels: int) -> Any:
-    """The input with its border, one channel for each output channel, rounded up to whole vectors."""
+def in_place(blocks: Blocks | None, index: Any) -> tuple[Any, ...]:
+    """Where the products of an output element are, with blocks of channels or without."""
+    n, y, x, c = index
+    return (n, y, x, c if blocks is None else blocks.place(c))
+
+
+def padded_data(
+    geometry: ConvGeometry, data: Any, pad_value: Any, channels: int, blocks: Blocks | None
+) -> Any:
+    """The input with its border, one channel for each output channel: in `blocks`, or rounded up to whole vectors."""
     top, left = geometry.padding[:2]
     multiplier = geometry.group_outputs
     last = geometry.channels - 1
@@ -28,7 +37,10 @@ def padded_data(geometry: ConvGeometry, data: Any, pad_value: Any, channels: int
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
         inside = tirx.all(y >= top, y < geometry.height + top, x >= left, x < geometry.width + left)
         source = c if multiplier == 1 else tirx.floordiv(c, multiplier)
-        if channels != geometry.out_channels:
+        if blocks is not None:
+            size = blocks.size
+            source = first_channel(tirx.floordiv(c, size), size, last + 1) + tirx.floormod(c, size)
+        elif channels != geometry.out_channels:
             source = te.min(source, last)
         return tirx.if_then_else(inside, data[n, y - top, x - left, source], pad_value)
 
@@ -63,7 +75,7 @@ def _quads(geometry: ConvGeometry, padded: Any, channels: int) -> Any:
 def _pack(geometry: ConvGeometry, values: NDArray[Any], shape: DotShape, channels: int, vnni: bool) -> Any:
     """[KH, quads, blocks, lanes, 4] for VNNI, [KH, KW, channels] elsewhere."""
     height, width = geometry.kernel
-    taps = values.reshape(geometry.out_channels, height, width)
+    taps = values.reshape(-1, height, width)
     if vnni:
         count = ceil_div(width, 4)
         filled = np.zeros((channels, height, count * 4), np.int8)
@@ -121,15 +133,23 @@ def depthwise(
     `data_zero_point` is that of the data as stored; it also fills the border.
     """
     channels = ceil_div(geometry.out_channels, shape.lanes) * shape.lanes
+    blocks = Blocks.of(geometry.out_channels, shape.lanes) if geometry.group_outputs == 1 else None
     vnni = bool(shape.depthwise_intrinsic)
     split = SplitWeights.of(weights, weight_zero_point, "int8" if vnni else "int16")
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    padded = padded_data(geometry, data, pad_value, channels)
-    packed = inputs.constant(_pack(geometry, split.values, shape, channels, vnni), "weights")
     folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    if blocks is not None:
+        split = SplitWeights(split.values[blocks.order], split.remaining[blocks.order])
+    pad_value = inputs.integer(data_zero_point).astype("uint8")
+    padded = padded_data(geometry, data, pad_value, channels, blocks)
+    packed = inputs.constant(_pack(geometry, split.values, shape, channels, vnni), "weights")
+
+    def result(products: Any) -> Accumulated:
+        return Accumulated(
+            lambda index: products[in_place(blocks, index)] + folded[index[3]], geometry.macs, blocks
+        )
+
     if not vnni:
-        plain = _plain_products(geometry, padded, packed)
-        return Accumulated(lambda index: plain[tuple(index)] + folded[index[3]], geometry.macs)
+        return result(_plain_products(geometry, padded, packed))
     quads = _quads(geometry, padded, channels)
     products = _quad_products(geometry, shape.lanes, quads, packed, "depthwise")
     if split.remaining.any():
@@ -142,4 +162,4 @@ def depthwise(
             lambda n, y, x, c: uncorrected[n, y, x, c] - sums[n, y, x, c] * remaining[c],
             name="corrected",
         )
-    return Accumulated(lambda index: products[tuple(index)] + folded[index[3]], geometry.macs)
+    return result(products)

@@ -14,7 +14,8 @@ from tvm import te, tirx
 
 from autotune_qnn.dialect.pairs import HIGH, LOW
 from autotune_qnn.kernels.anchors.conv2d import Accumulated
-from autotune_qnn.kernels.anchors.depthwise import padded_data
+from autotune_qnn.kernels.anchors.depthwise import in_place, padded_data
+from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
@@ -78,10 +79,14 @@ def depthwise_pairs(
     channels = ceil_div(geometry.out_channels, shape.lanes) * shape.lanes
     zeros = np.broadcast_to(weight_zero_point.reshape(-1).astype(np.int32), (weights.shape[0],))
     split = SplitWeights(weights, zeros)
-    padded = padded_data(geometry, data, inputs.integer(data_zero_point).astype("uint8"), channels)
+    blocks = Blocks.of(geometry.out_channels, shape.lanes) if geometry.group_outputs == 1 else None
+    pad_value = inputs.integer(data_zero_point).astype("uint8")
+    padded = padded_data(geometry, data, pad_value, channels, blocks)
+    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    if blocks is not None:
+        weights, zeros = weights[blocks.order], zeros[blocks.order]
     packed = inputs.constant(_pack(weights, channels), "weights")
     products = _pair_sums(geometry, padded, packed)
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
     if zeros.any():
         sums, taken = _window_sums(geometry, padded), inputs.vector(zeros, "weight_zero_point")
         uncorrected = products
@@ -90,4 +95,6 @@ def depthwise_pairs(
             lambda n, y, x, c: uncorrected[n, y, x, c] - sums[n, y, x, c] * taken[c],
             name="corrected",
         )
-    return Accumulated(lambda index: products[tuple(index)] + folded[index[3]], geometry.macs)
+    return Accumulated(
+        lambda index: products[in_place(blocks, index)] + folded[index[3]], geometry.macs, blocks
+    )
