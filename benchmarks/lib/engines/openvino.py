@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from pathlib import Path
@@ -101,12 +102,7 @@ def _running(path: Path, job: Job, source: Source) -> Running:
 def _step(compiled: Any, tensor: Any) -> Step:
     request = compiled.create_infer_request()
     request.set_input_tensor(tensor)
-
-    def step() -> None:
-        request.start_async()
-        request.wait()
-
-    return step
+    return functools.partial(request.infer, share_outputs=True)  # asynchronous requests take 60 µs longer
 
 
 def _fastest(candidates: list[Any], tensor: Any) -> Any:
