@@ -12,6 +12,7 @@ from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 from autotune_qnn.transforms.amx_tiles import amx_tiles
+from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 
 PIPELINE = "autotune_qnn"
@@ -37,6 +38,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.StorageRewrite(),
         s_tir.transform.HoistIfThenElse(),
         tirx.transform.UnrollLoop(),
+        prefetch_weights,
         s_tir.transform.RenormalizeSplitPattern(),
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),

@@ -18,6 +18,7 @@ from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import CONV_MACS_PER_NS, evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
+    PREFETCH,
     copy_rows,
     divisors,
     find_block,
@@ -197,9 +198,17 @@ class ConvTemplate:
         if not self.dot.intrinsic:
             sch.vectorize(lane)
         unroll_all(sch, [tile_quads, rows, columns, vectors])
+        self._fetch_ahead(sch, quads, knob)
         if knob["unroll_kernel"]:
             unroll_all(sch, [kernel_row, kernel_column, quads])
         return update, reduction
+
+    def _fetch_ahead(self, sch: Any, quads: Any, knob: Mapping[str, int]) -> None:
+        """While one block of channels is computed, ask for the weights of the next, where there is one."""
+        kernel = self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads
+        distance = knob["blocks"] * kernel * self.dot.lanes * 4
+        if self.dot.intrinsic and not knob["unroll_kernel"] and self._blocks > knob["blocks"]:
+            sch.annotate(quads, PREFETCH, distance)
 
     @property
     def _inner_axes(self) -> int:

@@ -10,6 +10,9 @@ from tvm import tirx
 TVM_SCHEDULE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 """What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
 
+PREFETCH = "pragma_prefetch_weights"
+"""Annotation of a loop: while it runs, weights so many elements behind its own are fetched (transforms/prefetch.py)."""
+
 
 def divisors(value: int, limit: int) -> tuple[int, ...]:
     """The divisors of a positive integer up to a limit, ascending; 1 is always among them."""
