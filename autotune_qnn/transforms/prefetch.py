@@ -19,13 +19,16 @@ _WEIGHTS = "weights"
 
 
 def _loads(value: Any, found: dict[str, Any]) -> None:
-    """The loads from packed weights among the arguments of a call, by their text."""
+    """The loads from packed weights among the arguments of sums and calls, by their text."""
     if isinstance(value, ir.TensorLoad):
         if value.source.name.startswith(_WEIGHTS):
             found.setdefault(str(value), value)
     elif isinstance(value, ir.Call):
         for argument in value.args:
             _loads(argument, found)
+    elif isinstance(value, tirx.Add):
+        _loads(value.a, found)
+        _loads(value.b, found)
 
 
 def _fetch(load: Any, distance: int) -> Any:
