@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
 import autotune_qnn
 
@@ -53,6 +54,10 @@ def make_parser() -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: object) -> None:
         super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]  # argparse's many keywords
+
+    def error(self, message: str) -> NoReturn:
+        """One line, as for every other mistake; argparse would print the whole usage before it."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
 def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str) -> argparse.ArgumentParser:
@@ -222,11 +227,19 @@ def _add_images(group: argparse._ActionsContainer) -> None:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"takes numbers with commas between them, not {text!r}") from None
 
 
 def _whole_numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"takes whole numbers with commas between them, as 1,3,224,224, not {text!r}"
+        ) from None
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:

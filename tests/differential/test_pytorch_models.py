@@ -29,6 +29,7 @@ from autotune_qnn.frontends.pytorch.frontend import FRONTEND, import_module  # n
 from autotune_qnn.frontends.pytorch.torch_runtime import quantized_engine, quietly  # noqa: E402
 from autotune_qnn.quantization import Arithmetic  # noqa: E402
 from autotune_qnn.runtime.session import Session  # noqa: E402
+from tests.support.small_pytorch import SHAPE, Branching, Odd, Places, scripted, small_network  # noqa: E402
 
 ENGINES = (Arithmetic.X86, Arithmetic.FBGEMM, Arithmetic.ONEDNN, Arithmetic.QNNPACK)
 CATS = {282, 285, 281}  # tiger cat, Egyptian cat, tabby
@@ -146,26 +147,7 @@ def test_resnet20(mode: str, engine: str, shared: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(compiled(model, tmp_path, images[3:4]), result)
 
 
-def small_network() -> Any:
-    """A convolution between stubs, quantized for x86."""
-    quantization = torch.ao.quantization
-    with quantized_engine(Arithmetic.X86):
-        network = torch.nn.Sequential(
-            quantization.QuantStub(), torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), quantization.DeQuantStub()
-        ).eval()
-        network = quantization.fuse_modules(network, [["1", "2"]])
-        network.qconfig = quantization.get_default_qconfig("x86")
-        prepared = quantization.prepare(network)
-        prepared(torch.randn(1, 3, 8, 8))
-        return quantization.convert(prepared)
-
-
-SMALL = ImportOptions(input_shape=(1, 3, 8, 8))
-
-
-def scripted(network: Any, path: Path) -> Path:
-    torch.jit.save(torch.jit.script(network), str(path))
-    return path
+SMALL = ImportOptions(input_shape=SHAPE)
 
 
 def test_scripted_network(tmp_path: Path) -> None:
@@ -183,32 +165,9 @@ def test_batch(tmp_path: Path) -> None:
         FRONTEND.load(path, ImportOptions(batch=2, input_shape=(3, 3, 8, 8)))
 
 
-class Branching(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = small_network()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[0] == 1:  # a question of shape, which has one answer
-            x = x + 0.5
-        if bool(x.sum() > 0):
-            x = -x
-        return self.network(x)
-
-
 def test_control_flow_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="control flow depends on the values of its input"):
         FRONTEND.load(scripted(Branching(), tmp_path / "branching.pt"), SMALL)
-
-
-class Odd(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = small_network()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.network(torch.erfinv(torch.cumsum(x, 1)))
-        return torch.erfinv(torch.roll(y, 1, 1) * 2.0)
 
 
 def test_every_unsupported_operator_is_listed(tmp_path: Path) -> None:
@@ -219,15 +178,6 @@ def test_every_unsupported_operator_is_listed(tmp_path: Path) -> None:
     assert "has 4 operators" in text
     assert "aten::cumsum ×1 | aten::erfinv ×2 | aten::roll ×1" in text
     assert "Warning" not in text
-
-
-class Places(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = small_network()
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.nn.functional.max_pool2d(self.network(x), 2, return_indices=True)
 
 
 def test_places_of_the_highest_values_are_refused(tmp_path: Path) -> None:
@@ -250,9 +200,11 @@ def test_dynamic_quantization_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ENGINES, ids=str)
 def test_wrong_shape_is_refused(engine: Arithmetic, tmp_path: Path) -> None:
     path = scripted(small_network(), tmp_path / "scripted.pt")
-    with pytest.raises(ModelError):
+    with pytest.raises(
+        UsageError, match=r"\[1, 4, 8, 8\]: quantized::conv2d_relu of \[1, 4, 8, 8\] and \[8, 3, 3, 3\]"
+    ):
         FRONTEND.load(path, ImportOptions(engine, input_shape=(1, 4, 8, 8)))
-    with pytest.raises(ModelError):
+    with pytest.raises(UsageError, match="does not run on an input of float32"):
         FRONTEND.load(path, ImportOptions(engine, input_shape=(3, 8)))
     with pytest.raises(UsageError, match="--input-shape"):
         FRONTEND.load(path, ImportOptions(engine))

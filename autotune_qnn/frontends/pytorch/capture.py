@@ -51,8 +51,16 @@ _RUN_ERRORS = (
 )
 
 
+class InputRefusedError(ModelError):
+    """The network does not run on such inputs."""
+
+
 class _DataDependentError(Exception):
     """The network reads values of a tensor that depends on its input."""
+
+
+class _OperatorError(Exception):
+    """An operator that PyTorch refuses; the message names it and the shapes of its operands."""
 
 
 def dtype_name(dtype: Any) -> str:
@@ -148,7 +156,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]  # PyTorch carries no t
     def _record(self, func: Any, args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         schema = func._schema
         arguments = self._arguments(schema, args, keywords)
-        result = func(*args, **keywords)
+        try:
+            result = func(*args, **keywords)
+        except _RUN_ERRORS as error:
+            what = f"{schema.name} of {self._shapes(arguments)}"
+            self.failure = _OperatorError(f"{what}: {first_line(error)}")
+            raise
         made = tensors_in([result])
         if not made:
             if schema.name in _PARAMETERS:
@@ -194,6 +207,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[misc]  # PyTorch carries no t
             return tuple(self._argument(item) for item in value)
         return dtype_name(value) if isinstance(value, torch.dtype) else value
 
+    def _shapes(self, arguments: Mapping[str, Argument]) -> str:
+        """The shapes of an operator's tensors and packed weights."""
+        shapes = []
+        for value in arguments.values():
+            if isinstance(value, ValueRef):
+                shapes.append(self.metas[value.index].shape)
+            elif isinstance(value, PackedWeights):
+                shapes.append(value.weight.shape)
+        return " and ".join(str(list(shape)) for shape in shapes)
+
     def _overwrite(self, made: Sequence[Any]) -> None:
         """Tensors that share memory with what is overwritten hold something else from now on."""
         memory = {_memory(tensor) for tensor in made}
@@ -237,7 +260,7 @@ def capture(
 ) -> Graph:
     """Runs the network once on `inputs`, under the engine that is set, and returns what it dispatched.
 
-    ModelError where it fails on these inputs, where what it does depends on their values, or where it returns
+    InputRefusedError where it fails on these inputs, ModelError where what it does depends on their values, or where it returns
     something other than tensors.
     """
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
@@ -276,7 +299,7 @@ def _refusal(error: Exception, inputs: Sequence[Array]) -> ModelError:
             "it is no fixed graph and cannot be imported"
         )
     shapes = ", ".join(f"{array.dtype} {list(array.shape)}" for array in inputs)
-    return ModelError(f"the network does not run on an input of {shapes}: {first_line(error)}")
+    return InputRefusedError(f"the network does not run on an input of {shapes}: {first_line(error)}")
 
 
 def _outputs(recorder: Recorder, result: Any) -> tuple[int, ...]:

@@ -20,6 +20,8 @@ from autotune_qnn.frontends.pytorch.capture import Module
 from autotune_qnn.frontends.pytorch.torch_runtime import LOAD_ERRORS, first_line, quietly
 
 _LOGGER = logging.getLogger(__name__)
+_ARCHIVE = b"PK\x03\x04"
+"""How every archive begins."""
 
 
 class FileKind(Enum):
@@ -34,13 +36,17 @@ def file_kind(path: Path) -> FileKind:
     """What the file at `path` holds, told by its members. ModelError where it cannot be read."""
     if not path.is_file():
         raise ModelError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
-    if not zipfile.is_zipfile(path):
-        return FileKind.PICKLE
     try:
+        with path.open("rb") as stream:
+            archived = stream.read(len(_ARCHIVE)) == _ARCHIVE
+        if not zipfile.is_zipfile(path):
+            if archived:
+                raise ModelError(f"{path} is damaged: it begins like an archive of PyTorch and has no end")
+            return FileKind.PICKLE
         with zipfile.ZipFile(path) as archive:
             names = [name.split("/", 1)[-1] for name in archive.namelist()]
     except (zipfile.BadZipFile, OSError) as error:
-        raise ModelError(f"{path} is damaged: {error}") from error
+        raise ModelError(f"{path} cannot be read: {error}") from error
     if "constants.pkl" in names and any(name.startswith("code/") for name in names):
         return FileKind.TORCHSCRIPT
     exported = ("serialized_exported_program.json", "archive_format")
@@ -53,10 +59,8 @@ def load_torchscript(path: Path, *, trusted: bool = False) -> Module:
     """The network in a TorchScript file, packed for the engine that is set. Says on the log that code will run,
     unless it is trusted.
 
-    ModelError where the file holds something else, or is damaged.
+    ModelError where it cannot be loaded.
     """
-    if file_kind(path) is not FileKind.TORCHSCRIPT:
-        raise _other_content(path)
     if not trusted:
         _LOGGER.warning("%s brings its own code, which runs now: load only files that you trust", path)
     try:
@@ -93,10 +97,8 @@ def load_state_dict(path: Path) -> dict[str, Any]:
     return content  # as it is: it carries the versions of its parts as an attribute
 
 
-def _other_content(path: Path) -> ModelError:
-    """Why a file that is no TorchScript cannot be imported."""
-    if file_kind(path) is FileKind.EXPORTED:
-        return ModelError(f"{path} is an exported program, not TorchScript")
+def no_network(path: Path) -> ModelError:
+    """Why a file that is neither TorchScript nor an exported program cannot be imported."""
     try:
         entries = len(load_state_dict(path))
     except ModelError:

@@ -8,7 +8,13 @@ import numpy as np
 
 from autotune_qnn.errors import ModelError, UsageError
 from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceRunner, TensorInfo
-from autotune_qnn.frontends.pytorch.capture import Module, Observer, capture, required_inputs
+from autotune_qnn.frontends.pytorch.capture import (
+    InputRefusedError,
+    Module,
+    Observer,
+    capture,
+    required_inputs,
+)
 from autotune_qnn.frontends.pytorch.engines import checked_engine, engine_made_for
 from autotune_qnn.frontends.pytorch.exported.reading import Reading, read_program
 from autotune_qnn.frontends.pytorch.files import (
@@ -16,6 +22,7 @@ from autotune_qnn.frontends.pytorch.files import (
     file_hash,
     file_kind,
     load_torchscript,
+    no_network,
     save_module,
 )
 from autotune_qnn.frontends.pytorch.graph import Graph
@@ -38,7 +45,10 @@ class PytorchFrontend:
     def load(self, path: Path, options: ImportOptions) -> ImportedModel:
         """Imports an exported program, or a TorchScript file, whose input is float32 of `options.input_shape`, NCHW."""
         path = Path(path)
-        if file_kind(path) is FileKind.EXPORTED:
+        kind = file_kind(path)
+        if kind is FileKind.PICKLE:
+            raise no_network(path)
+        if kind is FileKind.EXPORTED:
             reading = read_program(path, options)
         else:
             captured = read_graph(path, options)
@@ -92,6 +102,8 @@ def _captured(
         try:
             example = np.random.default_rng(0).normal(size=shape).astype(np.float32)
             return capture(module, [example], engine, name=path.stem, observer=observer)
+        except InputRefusedError as error:
+            raise UsageError(f"--input-shape: {path}: {error}") from error
         except ModelError as error:
             raise type(error)(f"{path}: {error}") from error
 
