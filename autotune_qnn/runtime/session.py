@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import math
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,8 @@ from autotune_qnn.runtime.threads import KernelThreads
 Array = npt.NDArray[Any]
 
 _ALIGNMENT = 64
+_known: dict[Path, str] = {}
+"""The hash of every library when it was first loaded in this process."""
 
 
 class Session:
@@ -40,7 +44,7 @@ class Session:
         self.threads = threads
         self._workers = KernelThreads(threads)
         try:
-            self._machine: Any = VirtualMachine(load_module(str(library)), cpu())
+            self._machine: Any = VirtualMachine(_loaded(library, manifest.library_sha256), cpu())
             self._main: Any = self._machine["main"]
         except (RuntimeError, OSError, AttributeError, ValueError) as error:
             raise BuildError(f"{library} cannot be loaded: {_first_line(error)}") from error
@@ -116,6 +120,16 @@ class Session:
         check_inputs(self.inputs, inputs)
         for array, value in zip(self._arrays, inputs, strict=True):
             array[...] = value
+
+
+def _loaded(library: Path, digest: str) -> Any:
+    """The module in a library. Linux knows libraries by their names and gives the old one for a name that it has
+    loaded before: a library that was built anew since then is loaded by another name.
+    """
+    if _known.setdefault(library, digest) == digest:
+        return load_module(str(library))
+    with tempfile.TemporaryDirectory() as folder:
+        return load_module(shutil.copy(library, folder))
 
 
 def aligned_array(spec: TensorSpec) -> Array:

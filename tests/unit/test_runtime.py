@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,20 +47,24 @@ def write_manifest(library: Path, manifest: Manifest) -> None:
     manifest_path(library).write_text(manifest.to_json())
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled(library: Path, operator: Any = relax.op.add) -> Path:
     """A library of two inputs and two outputs, compiled by TVM's own pipeline."""
-    library = tmp_path_factory.mktemp("library") / "net.so"
     builder = relax.BlockBuilder()
     x, y = (relax.Var(name, relax.TensorType((2, 3), "int8")) for name in "xy")
     with builder.function("main", [x, y]):
         with builder.dataflow():
-            total = builder.emit(relax.op.add(x, y))
+            total = builder.emit(operator(x, y))
             outputs = builder.emit_output((total, builder.emit(relax.op.subtract(x, y))))
         builder.emit_func_output(outputs)
+    library.unlink(missing_ok=True)
     tvm.compile(builder.get(), tvm.target.Target({"kind": "llvm"})).export_library(str(library))
     write_manifest(library, make_manifest(library))
     return library
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("library") / "net.so")
 
 
 @pytest.fixture
@@ -71,6 +76,16 @@ def copy(exported: Path, tmp_path: Path) -> Path:
 
 
 X = np.arange(6, dtype=np.int8).reshape(2, 3)
+
+
+def test_a_library_that_is_built_anew_is_loaded_anew(tmp_path: Path) -> None:
+    results = {relax.op.add: X + X + 1, relax.op.multiply: X * (X + 1), relax.op.minimum: X}
+    for operator in results:
+        library = compiled(tmp_path / "net.so", operator)
+        for _ in range(2):
+            with Session.load(library) as session:
+                (first, _) = session.run([X, X + 1])
+        assert np.array_equal(first, results[operator])
 
 
 def test_run_and_time(exported: Path) -> None:

@@ -260,8 +260,8 @@ def capture(
 ) -> Graph:
     """Runs the network once on `inputs`, under the engine that is set, and returns what it dispatched.
 
-    InputRefusedError where it fails on these inputs, ModelError where what it does depends on their values, or where it returns
-    something other than tensors.
+    InputRefusedError where it fails on these inputs, ModelError where what it does depends on their values, or where
+    it returns something other than tensors.
     """
     tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
     recorder = recorder_type(tensors, observer)

@@ -10,7 +10,7 @@ from autotune_qnn.errors import ModelError, UsageError
 from autotune_qnn.frontends.base import ImportOptions
 from autotune_qnn.frontends.pytorch.exported import rules
 from autotune_qnn.frontends.pytorch.exported.program import Program, capture_program, load_program
-from autotune_qnn.frontends.pytorch.exported.raising import Raised, raise_to_integers
+from autotune_qnn.frontends.pytorch.exported.raising import LAYER, Raised, raise_to_integers
 from autotune_qnn.frontends.pytorch.graph import Graph
 from autotune_qnn.quantization import Arithmetic
 
@@ -41,6 +41,8 @@ def read_program(path: Path, options: ImportOptions) -> Reading:
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
     raised = raise_to_integers(captured)
+    if arithmetic is Arithmetic.INDUCTOR:
+        _check_inductor(raised.graph, path)
     return Reading(raised.graph, captured.counts(), remarks(raised))
 
 
@@ -52,6 +54,16 @@ def _check_shape(program: Program, path: Path, options: ImportOptions) -> None:
     if wanted != shape:
         raise UsageError(
             f"{path} was exported for an input of {','.join(map(str, shape))}, not {','.join(map(str, wanted))}"
+        )
+
+
+def _check_inductor(graph: Graph, path: Path) -> None:
+    """UsageError where Inductor's integer kernels refuse the program's activations."""
+    data = {graph.metas[node.ref("self").index].dtype for node in graph.nodes if node.name == LAYER}
+    if data - {"uint8"}:
+        raise UsageError(
+            f"{path} stores activations as {', '.join(sorted(data))}, and Inductor's integer kernels take uint8 only; "
+            f"leave --arithmetic at {Arithmetic.EXPORTED.value}"
         )
 
 
