@@ -16,7 +16,9 @@ from autotune_qnn.kernels.templates.base import Config
 from autotune_qnn.kernels.templates.conv2d_amx import ConvAmxTemplate
 from autotune_qnn.kernels.tiles import TileKnobs, TileProblem
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.differential.kernel_list import OPERATORS
 from tests.support.amx import TARGET, tiles
+from tests.support.kernel_cases import Case, module
 from tests.support.networks import ConvCase
 
 CASES = (
@@ -111,3 +113,22 @@ def check_counts(mod: Any, config: Config, done: dict[str, int]) -> None:
     assert done["tdpbusd"] == sums * math.prod(problem.kernel) * len(problem.steps)
     assert done["ldtilecfg"] == done["tilerelease"] > 0
     assert knobs.split or done["ldtilecfg"] == 1
+
+
+WITH_WEIGHTS = [case for case in OPERATORS if case.name.split()[0] in ("conv2d", "dense")]
+
+
+@pytest.mark.parametrize("case", WITH_WEIGHTS, ids=lambda case: case.name)
+def test_outputs_of_every_kind_follow_the_sums(case: Case) -> None:
+    """Each arithmetic's output, in tiles where the default is register tiles too."""
+    tiles()
+    rng = random.Random(case.name)
+    for task in lower(module(case).mod, TargetSpec.parse(TARGET), 2).tasks:
+        template = task.template()
+        if not isinstance(template, ConvAmxTemplate):
+            continue
+        config = rng.choice([config for config in template.space().enumerate() if not config["registers"]])
+        arguments, expected = task.arguments(seed=1)
+        tensors = [tvm.runtime.tensor(array) for array in arguments]
+        compile_kernel(scheduled(task, config), TargetSpec.parse(TARGET).tvm())["main"](*tensors)
+        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=f"{task.name} {config}")

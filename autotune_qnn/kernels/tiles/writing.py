@@ -98,6 +98,18 @@ class _Writer:
         return tirx.decl_buffer(shape, "int32", f"{ALIGNED}sums")
 
     @cached_property
+    def _bound(self) -> list[Any]:
+        """Variables that the output's expression binds: every copy of it needs its own."""
+        found: list[Any] = []
+
+        def visit(binding: Any, visitor: Any) -> None:
+            found.append(binding.var)
+            visitor.default_visit(binding)
+
+        tvm_ffi.structural_visit(self.problem.output.body, [(tirx.Let, visit)])
+        return found
+
+    @cached_property
     def _row_groups(self) -> int:
         return ceil_div(self.layout.count, self.knobs.row_tiles)
 
@@ -300,6 +312,7 @@ class _Writer:
         replaced = {axes[-1]: index[-1]}
         for axis in output.iter_vars[:-1]:
             replaced[axis.var] = long.pop(0) if int(axis.dom.extent) > 1 else int32(0)
+        replaced.update((name, tirx.Var(name.name, name.ty)) for name in self._bound)
 
         def load(found: Any) -> Any:
             return value if found.source.same_as(sums) else found
