@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import tuning_replay
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autotune_qnn.cli.common import import_model, log_header, open_pool, parse_target
 from autotune_qnn.cli.options import make_parser
@@ -37,6 +39,7 @@ from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.tuner import tune
+from benchmarks.lib import tuning_replay
 
 SEARCHES = ("autotvm", "random", "autoscheduler", "both", "warm")
 _TRIALS = (64, 128, 256, 512, 1024, 2048, 4096)

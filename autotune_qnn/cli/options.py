@@ -141,6 +141,12 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         "--early-stopping", type=int, metavar="N", help="end a task after N trials without a better one"
     )
     group.add_argument(
+        "--time-budget",
+        type=float,
+        metavar="S",
+        help="end the search after so many seconds, whatever is left",
+    )
+    group.add_argument(
         "--timeout", type=float, default=20.0, metavar="S", help="seconds a build or a run may take (20)"
     )
     group.add_argument(

@@ -79,6 +79,7 @@ def _options(arguments: argparse.Namespace) -> TuneOptions:
         trials_per_task=arguments.trials_per_task,
         early_stopping=arguments.early_stopping,
         timeout=arguments.timeout,
+        time_budget=arguments.time_budget,
         number=arguments.number,
         repeat=arguments.repeat,
         min_repeat_ms=arguments.min_repeat_ms,

@@ -10,6 +10,7 @@ import heapq
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autotune_qnn.errors import LogStoreError
@@ -17,6 +18,7 @@ from autotune_qnn.logs.schema import LogHeader, Status, TrialRecord
 from autotune_qnn.logs.store import LogStore
 
 _LOGGER = logging.getLogger(__name__)
+_REPEATS = 5
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -97,17 +99,18 @@ def _fits(found: LogHeader, wanted: LogHeader) -> bool:
 
 
 def write_leaders(log: LogStore, folder: Path, keep: int) -> Path:
-    """Write a log with only the best `keep` records of each task under `folder`, in place of one under the same
-    conditions; returns its path. Raises LogStoreError when that fails.
+    """Write a log with only the best `keep` records of each task (and of their repeats the smallest, which count) under
+    `folder`, in place of one under the same conditions; returns its path. Raises LogStoreError when that fails.
     """
     with LogStore.open(folder, log.header.target, log.header.model, log.header) as target:
         path = target.path
     lines = [log.header.to_json()]
     for key in sorted(log.task_keys()):
         for record in log.ranked(key)[:keep]:
-            lines.append(record.to_json())
+            lines.append(replace(record, run_secs=tuple(sorted(record.run_secs)[:_REPEATS])).to_json())
             if record.confirmation is not None:
-                lines.append(record.confirmation.to_json())
+                seconds = tuple(sorted(record.confirmation.run_secs)[:_REPEATS])
+                lines.append(replace(record.confirmation, run_secs=seconds).to_json())
     temporary = path.with_suffix(".new")
     try:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")

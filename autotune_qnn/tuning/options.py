@@ -30,12 +30,12 @@ class TuneOptions:
     """Budgets and measurement settings of one run. Raises UsageError for values that make no sense.
 
     `trials` is the budget of all tasks together and `trials_per_task` of each; trials that the log already
-    holds count towards both. `early_stopping` ends a task after so many trials without a better one.
-    `timeout` is in seconds, for each build and for each measurement. A measurement runs the kernel `number`
-    times a repeat, or more often until a repeat lasts `min_repeat_ms`; the minimum over the repeats is what counts,
-    and they end when the smallest five agree within one per cent, after `repeat` at the latest (twice as many while
-    the machine is busy). Candidates three times slower than the task's best get three repeats. Without `guided`
-    templates are searched at random, which only benchmarks want.
+    holds count towards both. `early_stopping` ends a task after so many trials without a better one, `time_budget`
+    the search after so many seconds. `timeout` is in seconds, for each build and for each measurement. A measurement
+    runs the kernel `number` times a repeat, or more often until a repeat lasts `min_repeat_ms`; the minimum over the
+    repeats is what counts, and they end when the smallest five agree within one per cent, after `repeat` at the
+    latest (twice as many while the machine is busy). Candidates three times slower than the task's best get three
+    repeats. Without `guided` templates are searched at random, which only benchmarks want.
     """
 
     tuner: TunerChoice = TunerChoice.BOTH
@@ -50,6 +50,7 @@ class TuneOptions:
     seed: int = 0
     batch: int = 12
     guided: bool = True
+    time_budget: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, low in (
@@ -66,5 +67,7 @@ class TuneOptions:
                 raise UsageError(f"{name} is {value}; it must be at least {low}")
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise UsageError(f"--timeout is {self.timeout}; it must be a positive number of seconds")
+        if self.time_budget is not None and not (math.isfinite(self.time_budget) and self.time_budget > 0):
+            raise UsageError(f"--time-budget is {self.time_budget}; it must be a positive number of seconds")
         if not (math.isfinite(self.min_repeat_ms) and self.min_repeat_ms >= 0):
             raise UsageError(f"--min-repeat-ms is {self.min_repeat_ms}; it must be 0 or more milliseconds")

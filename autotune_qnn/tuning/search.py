@@ -20,10 +20,10 @@ Describe = Callable[[Config], Features | None]
 
 _ENUMERABLE = 4096
 _OPENING = 12
-_GROWTH = 3
-_CHILDREN = 0.3
+_GROWTH = 2
+_CHILDREN = 1.0
 _PARENTS = 6
-_RANDOM_SHARE = 0.15
+_RANDOM_SHARE = 0.25
 _ATTEMPTS = 400
 _MOST_POOLED = 600
 
@@ -110,7 +110,7 @@ class KnobSearch:
         if not self._model.ready and len(self._measured) < _OPENING:
             self._grow(count - len(self._pool), 0)
             return self._take(list(self._pool)[:count])
-        children = round(_CHILDREN * _GROWTH * count) if self._measured else 0
+        children = round(_CHILDREN * count) if self._measured else 0
         self._grow(_GROWTH * count, children)
         pool = list(self._pool)
         scores = self._model.scores([self._pool[config] for config in pool])

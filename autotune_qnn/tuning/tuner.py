@@ -140,6 +140,7 @@ class _Loop:
         checker: TraceChecker,
         pool: RecordPool | None,
     ) -> None:
+        self._started = time.monotonic()
         self._target = target
         self._store = store
         self._options = options
@@ -192,6 +193,12 @@ class _Loop:
         return StopReason.INTERRUPTED
 
     def _remaining(self) -> int:
+        """Trials that may still begin."""
+        if (
+            self._options.time_budget is not None
+            and time.monotonic() - self._started > self._options.time_budget
+        ):
+            return 0
         return self._options.trials - self.resumed - len(self.measured) - self._measurer.in_flight
 
     def _propose_next(self) -> bool:

@@ -173,3 +173,46 @@ def test_cpu_model_tells_cpus_of_one_name_apart() -> None:
     assert host.parse_model("\n".join(lines)) == "AMD EPYC (family 25, model 17, stepping 1)"
     assert host.parse_model("") == "unknown"
     assert host.cpu_model()
+
+
+def flags_of(name: str) -> frozenset[str]:
+    features = TargetSpec(mcpu=name).features
+    return frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in features if f in host.HOST_FLAG_OF_FEATURE)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "text", "said"),
+    [
+        ("cascadelake", "llvm -mcpu=skylake-avx512", "this CPU also has avx512vnni: -mcpu=cascadelake"),
+        (
+            "cascadelake",
+            "llvm -mcpu=cascadelake -mattr=-avx512vnni",
+            "also has avx512vnni: -mcpu=cascadelake",
+        ),
+        ("skylake-avx512", "llvm -mcpu=haswell", "avx512bw, avx512f, avx512vl: -mcpu=skylake-avx512"),
+        ("alderlake", "llvm", "avx2, avxvnni: -mcpu=alderlake"),
+        ("cascadelake", "llvm -mcpu=cascadelake", None),
+        ("haswell", "llvm -mcpu=cascadelake", None),
+        ("cascadelake", "llvm -mtriple=aarch64-linux-gnu -mcpu=cortex-a72", None),
+    ],
+)
+def test_what_a_better_target_would_use_is_said(
+    monkeypatch: pytest.MonkeyPatch, cpu: str, text: str, said: str | None
+) -> None:
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target, "host_flags", lambda: flags_of(cpu))
+    better = TargetSpec.parse(text).better()
+    assert better is None if said is None else better is not None and said in better
+
+
+def test_a_cpu_without_a_well_known_name_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = flags_of("cascadelake") - {"abm", "bmi1", "bmi2"}
+    monkeypatch.setattr(target.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(target, "host_flags", lambda: few)
+    assert TargetSpec.parse("llvm").better() is not None
+    assert str(TargetSpec.parse("llvm").better()).endswith(": --target native")
+
+
+def test_cores_are_written_as_ranges() -> None:
+    assert host.core_list(frozenset({0, 1, 2, 5, 7, 8})) == "0-2,5,7-8"
+    assert host.core_list(frozenset()) == ""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ from tvm import te, tirx
 from autotune_qnn.errors import BuildError
 from autotune_qnn.logs import Status
 from autotune_qnn.tuning import worker
-from autotune_qnn.tuning.measure import Job, Measurer
+from autotune_qnn.tuning.build_worker import BuildRequest
+from autotune_qnn.tuning.measure import Comparison, Job, Measurer, runner_cores
 from autotune_qnn.tuning.options import TuneOptions
 from autotune_qnn.tuning.process import WorkerProcess
-from autotune_qnn.tuning.run_worker import Measurement
+from autotune_qnn.tuning.run_worker import COMPARED_REPEATS, Measurement
 from autotune_qnn.tuning.workspace import Workspace
 
 OPTIONS = TuneOptions(timeout=3.0, repeat=5, min_repeat_ms=0.1)
@@ -154,3 +157,57 @@ def test_error_messages_are_cut_to_a_line() -> None:
     assert worker.summary_of("a\n\n  b\nc\n") == "a … c"
     assert worker.summary_of("") == ""
     assert len(worker.summary_of("x" * 5000)) == 500
+
+
+def test_a_paused_worker_keeps_its_time(tmp_path: Path) -> None:
+    """What counts towards a request's deadline is the time that the worker may run."""
+    arguments = arguments_of(tmp_path)
+    module = tvm.ir.save_json(vector_module(lambda source, i: source[i] + 1))
+    with Workspace() as workspace:
+        process = WorkerProcess("build", workspace.path / "log")
+        request = BuildRequest(module, '{"kind": "llvm"}', str(workspace.path / "first.so"))
+        process.call(request, 60.0)
+        process.pause()
+        timer = threading.Timer(2.0, process.resume)
+        timer.start()
+        start = time.monotonic()
+        process.call(replace(request, library=str(workspace.path / "second.so")), 1.5)
+        assert time.monotonic() - start > 1.9
+        timer.join()
+        process.stop()
+    assert arguments.exists()
+
+
+def test_kernels_have_cores_of_their_own_where_there_are_enough() -> None:
+    assert runner_cores(frozenset({0, 1}), 1) == (1,)
+    assert runner_cores(frozenset({0, 1, 2, 3}), 2) == (2, 3)
+    assert runner_cores(frozenset({0, 1}), 2) == (0, 1)
+    assert runner_cores(frozenset({4}), 2) == (4,)
+
+
+def test_leaders_are_compared_in_turns(tmp_path: Path) -> None:
+    arguments = arguments_of(tmp_path)
+    modules = {
+        "a": tvm.ir.save_json(vector_module(lambda source, i: source[i] + 1)),
+        "b": tvm.ir.save_json(vector_module(lambda source, i: 1 + source[i])),
+        "wrong": tvm.ir.save_json(vector_module(lambda source, i: source[i] + 2)),
+    }
+    with Workspace() as workspace, Measurer[str](HostTarget(), OPTIONS, workspace) as measurer:
+        for name, module in modules.items():
+            measurer.submit(Job(name, module, arguments, build_only=True))
+        libraries: dict[str, Path] = {}
+        deadline = time.monotonic() + 120
+        while len(libraries) < 3 and time.monotonic() < deadline:
+            for outcome in measurer.wait(0.5):
+                assert outcome.library is not None
+                assert not outcome.measurement.run_secs
+                libraries[outcome.tag] = outcome.library
+        measurer.compare(Comparison(("a", "b"), (libraries["a"], libraries["b"]), arguments, rounds=4))
+        results = collect(measurer, 2)
+        assert [len(result.run_secs) for result in results.values()] == [4 * COMPARED_REPEATS] * 2
+        assert all(result.noise >= 1 for result in results.values())
+        measurer.compare(
+            Comparison(("a", "wrong"), (libraries["a"], libraries["wrong"]), arguments, rounds=4)
+        )
+        failed = collect(measurer, 2)
+        assert {result.status for result in failed.values()} == {Status.RUNTIME_ERROR}
