@@ -61,12 +61,12 @@ def compare(options: Options) -> tuple[list[Row], Machine]:
 def write(rows: Sequence[Row], machine: Machine, options: Options) -> None:
     """The files that the options ask for."""
     for path, text in (
-        (options.json, lambda: json.dumps(to_records(rows, machine), indent=1)),
-        (options.markdown, lambda: markdown(rows, machine)),
-        (options.chart, lambda: svg(rows, machine)),
+        (options.json, json.dumps(to_records(rows, machine), indent=1)),
+        (options.markdown, markdown(rows, machine)),
+        (options.chart, svg(rows, machine)),
     ):
         if path is not None:
-            write_whole(path, text().encode())
+            write_whole(path, text.encode())
 
 
 def _machine(options: Options, peak: Peak) -> Machine:
