@@ -12,4 +12,4 @@ __version__ = "0.1.0"
 _CORES = len(os.sched_getaffinity(0))
 os.environ.setdefault("TVM_NUM_THREADS", str(_CORES))
 os.environ.setdefault("TVM_THREAD_POOL_SPIN_COUNT", "4000")
-os.environ.setdefault("TVM_BIND_THREADS", str(int(_CORES == os.cpu_count())))
+os.environ.setdefault("TVM_BIND_THREADS", str(int(os.cpu_count() == _CORES)))
