@@ -24,7 +24,7 @@ from autotune_qnn.errors import (
     MissingDependencyError,
     UsageError,
 )
-from autotune_qnn.host import cpu_model
+from autotune_qnn.host import TILE_FLAGS, cpu_model, host_flags, tiles_refused
 
 _REQUIRED = (
     "apache-tvm",
@@ -156,9 +156,11 @@ def _target(text: str) -> str:
         ) from None
     spec = TargetSpec.parse(text)
     reason = spec.runs_here()
-    return f"{spec.canonical}, kernels for {spec.isa.value}" + (
-        f"; cannot run here: {reason}" if reason else ""
-    )
+    said = f"{spec.canonical}, kernels for {spec.isa.value}"
+    if reason:
+        return f"{said}; cannot run here: {reason}"
+    refused = tiles_refused() if host_flags() >= TILE_FLAGS else None
+    return f"{said}; without this CPU's tiles: {refused}" if refused else said
 
 
 def _log_folder(folder: Path) -> str:

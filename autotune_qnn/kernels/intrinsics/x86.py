@@ -175,7 +175,10 @@ def register_all() -> None:
 
 
 def sketch_intrinsics(isa: Isa) -> list[str]:
-    """Names of the registered intrinsics that generated sketches may use for this instruction set."""
+    """Names of the registered intrinsics that generated sketches may use for this instruction set.
+
+    AMX's tiles are not among them: tiles stay in the processor over many steps, which sketches do not express.
+    """
     register_all()
     shape = dot_shape(isa)
     return [name for name in (shape.intrinsic, shape.depthwise_intrinsic) if name]

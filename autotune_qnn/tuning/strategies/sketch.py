@@ -15,6 +15,7 @@ import tvm_ffi
 from tvm.s_tir import meta_schedule as ms
 
 from autotune_qnn.kernels.intrinsics import sketch_intrinsics
+from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.logs import TrialRecord, TunerName
 from autotune_qnn.tuning.cost_model import TaskModel
 from autotune_qnn.tuning.features import features
@@ -134,6 +135,8 @@ class SketchStrategy:
         self._workload = self._database.commit_workload(task.mod)
         self._arguments = ms.arg_info.ArgInfo.from_entry_func(task.mod)
         intrinsics = sketch_intrinsics(target.isa)
+        if target.isa is Isa.AMX_INT8:
+            _LOGGER.info("%s: sketches use VNNI; tiles are for templates only", task.name)
         try:
             self._context, sketches = self._sketches(intrinsics, threads, batch)
             self._context.pre_tuning(_MAX_TRIALS, batch, sketches, self._database, self._cost_model)
