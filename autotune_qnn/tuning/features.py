@@ -21,6 +21,7 @@ from autotune_qnn.tuning.loop_nest import (
     leaves,
     width,
 )
+from autotune_qnn.tuning.tile_leaves import tile_leaves
 
 VERSION = 1
 """Raised when a feature changes its meaning; records of other versions teach nothing."""
@@ -48,7 +49,8 @@ NAMES: tuple[str, ...] = (*(f"hot_{name}" for name in _HOT), *_WHOLE, "threads",
 def features(mod: Any, macs: int, threads: int) -> tuple[float, ...]:
     """The features (`NAMES`) of an IRModule's scheduled "main"; `macs` are its multiply-accumulates."""
     function = mod["main"]
-    found = leaves(function)
+    tiled = tile_leaves(function)
+    found = [*leaves(function, without=("conv", "output") if tiled else ()), *tiled]
     if not found:
         return (0.0,) * len(NAMES)
     hot = max(found, key=_weight)

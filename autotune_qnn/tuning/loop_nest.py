@@ -7,7 +7,7 @@ what an instruction looks like inside.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,9 +65,9 @@ class Leaf:
     tensorized: bool
 
 
-def leaves(function: Any) -> list[Leaf]:
-    """The leaves of a PrimFunc in execution order."""
-    walk = _Walk()
+def leaves(function: Any, without: Sequence[str] = ()) -> list[Leaf]:
+    """The leaves of a PrimFunc in execution order, but for blocks with the names `without`."""
+    walk = _Walk(frozenset(without))
     walk.statement(function.body, ())
     return [_compacted(leaf, walk.shared) for leaf in walk.leaves]
 
@@ -89,6 +89,7 @@ def _compacted(leaf: Leaf, shared: dict[int, tuple[Loop, ...]]) -> Leaf:
 class _Walk:
     """Collects leaves; `shared` holds, for buffers of the kernel's own, the loops that all users have in common."""
 
+    without: frozenset[str]
     leaves: list[Leaf] = field(default_factory=list)
     shared: dict[int, tuple[Loop, ...]] = field(default_factory=dict)
     _local: set[int] = field(default_factory=set)
@@ -124,6 +125,8 @@ class _Walk:
 
     def _block(self, realize: Any, loops: tuple[Loop, ...]) -> None:
         block = realize.block
+        if str(block.name_hint) in self.without:
+            return
         for variable, value in zip(block.iter_vars, realize.iter_values, strict=True):
             self._depends[hash(variable.var)] = self._loops_of(value)
         self._local.update(hash(buffer) for buffer in block.alloc_buffers)
@@ -132,6 +135,8 @@ class _Walk:
             return
         tensorized = len(block.match_buffers) > 0
         reads, writes = self._accesses(block.reads, loops), self._accesses(block.writes, loops)
+        if self.without and not (reads or writes):
+            return
         self.leaves.append(Leaf(loops, reads, writes, tensorized))
 
     def _accesses(self, regions: Any, loops: tuple[Loop, ...]) -> tuple[Access, ...]:
