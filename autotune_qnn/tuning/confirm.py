@@ -28,6 +28,13 @@ MARGIN = 0.005
 """How much faster than the default a schedule has to be to take its place."""
 
 
+def _expected(record: TrialRecord) -> float:
+    """What a trial might have taken on a quiet machine: a neighbour on the same physical core slows a kernel and the
+    spin loop beside it for seconds on end, and such a trial is worth a second look.
+    """
+    return record.seconds / max(1.0, record.noise)
+
+
 class Libraries:
     """The built candidates of one task that may be wanted again: its leaders, and the default."""
 
@@ -48,7 +55,7 @@ class Libraries:
         if library is None:
             return
         self._kept.append((record, library))
-        self._kept.sort(key=lambda pair: pair[0].seconds)
+        self._kept.sort(key=lambda pair: _expected(pair[0]))
         leaders = 0
         for pair in list(self._kept):
             if self.is_default(pair[0]):
@@ -66,7 +73,7 @@ class Libraries:
         """Of a task's good records (the one to build with first) those to compare: that one, the fastest, and the
         default.
         """
-        fastest = sorted(records, key=lambda record: record.seconds)[:LEADERS]
+        fastest = sorted(records, key=_expected)[:LEADERS]
         default = [record for record in records if self.is_default(record)][:1]
         chosen = {record.trial: record for record in (*records[:1], *fastest, *default)}
         return list(chosen.values())

@@ -188,3 +188,11 @@ def test_other_logs_give_a_warm_start(tmp_path: Path) -> None:
         assert dict(best.config or {}) in [
             dict(record.config or {}) for record in store.records(task.key)[:4]
         ]
+
+
+def test_what_a_busy_machine_measured_gets_a_second_look() -> None:
+    libraries = Libraries(MatmulTemplate(32))
+    quiet = [made(trial, 1e-3 + 1e-6 * trial, 8) for trial in range(5)]
+    busy = replace(made(7, 1.5e-3, 2), noise=1.6)
+    assert busy in libraries.candidates([*quiet, busy])
+    assert replace(busy, noise=1.0) not in libraries.candidates([*quiet, replace(busy, noise=1.0)])
