@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 import platform
@@ -104,7 +105,8 @@ def _tile_permission() -> str | None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA) == 0:
         return None
-    reason = os.strerror(ctypes.get_errno())
+    number = ctypes.get_errno()
+    reason = os.strerror(number) if number != errno.ENOSPC else "a stack for signals is too small for them"
     return f"Linux does not let this process use tiles (arch_prctl ARCH_REQ_XCOMP_PERM: {reason})"
 
 
