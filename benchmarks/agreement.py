@@ -5,8 +5,7 @@
 Each network runs on real images (those in the folders and the project's own, then as many mirrored ones as are missing
 from --count) and on as many random inputs, under each engine, on one thread; a row says how many inputs have outputs
 that are identical in every element. Nothing is measured, so the machine may be busy. `made` stands for the engine that
-a network is made for. The ten thousand million multiply-accumulates of the largest networks take minutes to compile
-and run.
+a network is made for. The largest networks take minutes each.
 """
 
 from __future__ import annotations
