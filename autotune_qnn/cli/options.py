@@ -122,7 +122,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
-    group = parser.add_argument_group("tuning")
+    _add_search(parser.add_argument_group("tuning"))
+    _add_measurement(parser.add_argument_group("measuring"))
+    _add_evaluation(parser)
+    output = parser.add_argument_group("results")
+    output.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
+    output.add_argument("--output", "-o", type=Path, metavar="FILE.so", help="keep the tuned library")
+
+
+def _add_search(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--tuner",
         choices=("autotvm", "autoscheduler", "both"),
@@ -147,6 +155,24 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         help="end the search after so many seconds, whatever is left",
     )
     group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the search and of random inputs (0)"
+    )
+    group.add_argument(
+        "--warm-start",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="learn from other logs: those of other models in the log folder, and those that come with the project; "
+        "a task that another log holds is taken from there (default)",
+    )
+    group.add_argument(
+        "--tasks",
+        metavar="list|0,2-5",
+        help="list the model's tasks and end, or tune only those of these numbers",
+    )
+
+
+def _add_measurement(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
         "--timeout", type=float, default=20.0, metavar="S", help="seconds a build or a run may take (20)"
     )
     group.add_argument(
@@ -166,25 +192,6 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="least length of a repeat; runs are added (1)",
     )
-    group.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the search and of random inputs (0)"
-    )
-    group.add_argument(
-        "--warm-start",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="learn from other logs: those of other models in the log folder, and those that come with the project; "
-        "a task that another log holds is taken from there (default)",
-    )
-    group.add_argument(
-        "--tasks",
-        metavar="list|0,2-5",
-        help="list the model's tasks and end, or tune only those of these numbers",
-    )
-    _add_evaluation(parser)
-    output = parser.add_argument_group("results")
-    output.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
-    output.add_argument("--output", "-o", type=Path, metavar="FILE.so", help="keep the tuned library")
 
 
 def _add_evaluation(parser: argparse.ArgumentParser) -> None:
