@@ -12,10 +12,11 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.dialect.pytorch import quantize_scalar
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, engine_of, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, engine_of, rule
 from autotune_qnn.frontends.pytorch.graph import Node, clamp_bounds
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
 from autotune_qnn.frontends.pytorch.placement import common_order, elementwise
+from autotune_qnn.frontends.rules import UnsupportedUseError
 from autotune_qnn.quantization import dtype_range
 
 _LOGGER = logging.getLogger(__name__)

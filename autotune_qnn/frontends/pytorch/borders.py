@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from autotune_qnn import dialect
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, rule
 from autotune_qnn.frontends.pytorch.graph import Node
 from autotune_qnn.frontends.pytorch.layout import Value
+from autotune_qnn.frontends.rules import UnsupportedUseError
 
 
 @rule("aten::quantize_per_tensor")

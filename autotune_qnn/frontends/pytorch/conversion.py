@@ -21,38 +21,20 @@ from autotune_qnn.frontends.pytorch.layout import (
     same_memory,
     stored_shape,
 )
+from autotune_qnn.frontends.rules import Rules, UnsupportedUseError
 from autotune_qnn.quantization import Arithmetic, dtype_range
 
 Rule = Callable[["Conversion", Node], list[Value]]
 """Emits one operator and returns the value of each tensor that it makes."""
 
 QUANTIZED_DTYPES = ("uint8", "int8")
-_RULES: dict[str, Rule] = {}
-
-
-class UnsupportedUseError(Exception):
-    """Raised by a rule that covers the operator but not this use of it; the message says which use."""
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a function as the rule of the operators `names`."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            _RULES[name] = function
-        return function
-
-    return register
+RULES: Rules[Rule] = Rules()
+rule = RULES.rule
 
 
 def find_rule(name: str) -> Rule | None:
     """The rule of an operator; an operator in place follows the one of the same name without underscore."""
-    return _RULES.get(name) or _RULES.get(name.removesuffix("_"))
-
-
-def shape_of(expr: Expr) -> tuple[int, ...]:
-    """The static shape of a Relax value."""
-    return tuple(int(extent) for extent in expr.ty.shape)
+    return RULES.find(name) or RULES.find(name.removesuffix("_"))
 
 
 def real(value: float) -> Expr:

@@ -14,10 +14,11 @@ from autotune_qnn import dialect
 from autotune_qnn.dialect.pairs import EXACT
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
+from autotune_qnn.frontends.pytorch.conversion import Conversion, real, rule, zero
 from autotune_qnn.frontends.pytorch.engines import accumulation, convolution_stage, linear_stage
 from autotune_qnn.frontends.pytorch.graph import Node, PackedWeights, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
+from autotune_qnn.frontends.rules import UnsupportedUseError
 from autotune_qnn.quantization import Arithmetic
 
 _LOGGER = logging.getLogger(__name__)

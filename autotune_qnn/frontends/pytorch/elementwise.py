@@ -9,10 +9,11 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, engine_of, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, engine_of, rule
 from autotune_qnn.frontends.pytorch.graph import ConstantTensor, Node
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last
 from autotune_qnn.frontends.pytorch.placement import common_order, elementwise
+from autotune_qnn.frontends.rules import UnsupportedUseError
 from autotune_qnn.quantization import Arithmetic, dtype_range
 
 

@@ -10,10 +10,11 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, rule
 from autotune_qnn.frontends.pytorch.graph import ConstantTensor, Node, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
 from autotune_qnn.frontends.pytorch.placement import common_order
+from autotune_qnn.frontends.rules import UnsupportedUseError
 
 _BINARY: dict[str, Callable[[Expr, Expr], Expr]] = {
     "aten::add": relax.op.add,

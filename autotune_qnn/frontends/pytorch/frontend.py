@@ -26,10 +26,11 @@ from autotune_qnn.frontends.pytorch.files import (
     save_module,
 )
 from autotune_qnn.frontends.pytorch.graph import Graph
-from autotune_qnn.frontends.pytorch.importer import import_graph, parameter_names
+from autotune_qnn.frontends.pytorch.importer import import_graph
 from autotune_qnn.frontends.pytorch.reference import PytorchReference
 from autotune_qnn.frontends.pytorch.saturation import saturation_remarks
 from autotune_qnn.frontends.pytorch.torch_runtime import quantized_engine
+from autotune_qnn.frontends.rules import parameter_names
 from autotune_qnn.quantization import Arithmetic
 
 MAX_BATCH = 4096
@@ -58,7 +59,7 @@ class PytorchFrontend:
             module = import_graph(graph)
         except ModelError as error:
             raise type(error)(f"{path}: {error}") from error
-        inputs = _describe(graph, graph.inputs, parameter_names(graph))
+        inputs = _describe(graph, graph.inputs, parameter_names(graph.input_names))
         return ImportedModel(
             name=graph.name,
             frontend=self.name,

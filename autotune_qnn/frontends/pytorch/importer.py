@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from tvm import relax
 
-from autotune_qnn.errors import DialectError, ModelError, UnsupportedOperatorError
+from autotune_qnn.errors import ModelError, UnsupportedOperatorError
 from autotune_qnn.frontends.pytorch import (
     activations,
     borders,
@@ -19,13 +18,20 @@ from autotune_qnn.frontends.pytorch import (
     pooling,
     shape,
 )
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, find_rule, shape_of
+from autotune_qnn.frontends.pytorch.conversion import Conversion, find_rule
 from autotune_qnn.frontends.pytorch.graph import Graph, Node, PackedWeights, TensorMeta, ValueRef
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, in_order, stored_shape
+from autotune_qnn.frontends.rules import (
+    RELAX_ERRORS,
+    UnsupportedUseError,
+    emit_main,
+    last_line,
+    parameter_names,
+    shape_of,
+)
 
 RULE_MODULES = (activations, borders, convolution, elementwise, float_ops, joining, pooling, shape)
 """The modules whose import registers the rules."""
-_RELAX_ERRORS = (DialectError, RuntimeError, ValueError, TypeError, IndexError, AttributeError)
 
 
 def check_quantized(graph: Graph) -> None:
@@ -52,39 +58,14 @@ def import_graph(graph: Graph, outputs: Sequence[int] | None = None) -> Any:
     check_quantized(graph)
     builder = relax.BlockBuilder()
     conversion = Conversion(graph, builder)
-    parameters = _parameters(conversion)
-    failure: ModelError | None = None
-    with builder.function("main", parameters):
-        with builder.dataflow():
-            try:
-                values = _convert_all(conversion, graph.outputs if outputs is None else outputs)
-            except (
-                ModelError
-            ) as error:  # kept until the builder's blocks are closed, or it complains on its own
-                failure, values = error, parameters[:1]
-            result = builder.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
-        builder.emit_func_output(result)
-    if failure is not None:
-        raise failure
-    return builder.finalize()
-
-
-def parameter_names(graph: Graph) -> tuple[str, ...]:
-    """The names of the function's parameters: the network's own, made unique identifiers."""
-    names: list[str] = []
-    for name in graph.input_names:
-        name = re.sub(r"\W", "_", name)
-        name = name if name[:1].isalpha() else "input_" + name
-        while name in names:
-            name += "_"
-        names.append(name)
-    return tuple(names)
+    wanted = graph.outputs if outputs is None else outputs
+    return emit_main(builder, _parameters(conversion), lambda: _convert_all(conversion, wanted))
 
 
 def _parameters(conversion: Conversion) -> list[Any]:
     graph = conversion.graph
     parameters: list[Any] = []
-    for index, name in zip(graph.inputs, parameter_names(graph), strict=True):
+    for index, name in zip(graph.inputs, parameter_names(graph.input_names), strict=True):
         meta = graph.metas[index]
         variable = relax.Var(name, relax.TensorType(meta.shape, meta.dtype))
         conversion.bind(index, Value(variable, in_order(meta.rank)))
@@ -125,10 +106,9 @@ def _convert(conversion: Conversion, node: Node) -> str | None:
             return None
         except UnsupportedUseError as error:
             reason = str(error)
-        except _RELAX_ERRORS as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        except RELAX_ERRORS as error:
             raise ModelError(
-                f"operator {node.index} ({node.name}) of {conversion.graph.name}: {line}"
+                f"operator {node.index} ({node.name}) of {conversion.graph.name}: {last_line(error)}"
             ) from error
     for index in node.outputs:
         meta = conversion.graph.metas[index]

@@ -7,9 +7,10 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.frontends.base import Array
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
+from autotune_qnn.frontends.pytorch.conversion import Conversion, real, rule, zero
 from autotune_qnn.frontends.pytorch.graph import Node, ValueRef
 from autotune_qnn.frontends.pytorch.layout import Value, channels_last
+from autotune_qnn.frontends.rules import UnsupportedUseError
 
 
 @rule("quantized::cat", "quantized::cat_relu", "aten::cat")

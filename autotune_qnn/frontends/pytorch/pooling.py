@@ -7,9 +7,10 @@ from typing import Any
 from tvm import relax
 
 from autotune_qnn import dialect
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, engine_of, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, engine_of, rule
 from autotune_qnn.frontends.pytorch.graph import Node, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Value, channels_last, in_order, stored_shape
+from autotune_qnn.frontends.rules import UnsupportedUseError
 
 NHWC = channels_last(4)
 

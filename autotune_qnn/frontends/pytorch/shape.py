@@ -11,7 +11,7 @@ from tvm import relax
 from autotune_qnn import dialect
 from autotune_qnn.dialect.pytorch import quantize_scalar
 from autotune_qnn.errors import ModelError
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, rule
+from autotune_qnn.frontends.pytorch.conversion import Conversion, rule
 from autotune_qnn.frontends.pytorch.graph import Argument, Node
 from autotune_qnn.frontends.pytorch.layout import (
     Value,
@@ -20,6 +20,7 @@ from autotune_qnn.frontends.pytorch.layout import (
     reshaped,
     stored_shape,
 )
+from autotune_qnn.frontends.rules import UnsupportedUseError
 
 
 def reshape(conversion: Conversion, operand: Argument, shape: Sequence[int]) -> Value:

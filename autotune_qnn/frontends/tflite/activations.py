@@ -10,7 +10,8 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
-from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
+from autotune_qnn.frontends.rules import Expr, UnsupportedUseError, shape_of
+from autotune_qnn.frontends.tflite.conversion import Conversion, rule
 from autotune_qnn.frontends.tflite.float_ops import float_activation, float_hard_swish, float_prelu
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import Activation, AlphaOptions

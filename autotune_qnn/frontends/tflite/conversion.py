@@ -11,43 +11,18 @@ from tvm import relax
 
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
+from autotune_qnn.frontends.rules import Expr, Rules, UnsupportedUseError
 from autotune_qnn.frontends.tflite.delegation import delegated
 from autotune_qnn.frontends.tflite.graph import ABSENT, Graph, GraphOperator, GraphTensor, Quantization
 from autotune_qnn.frontends.tflite.options import Activation
 from autotune_qnn.quantization import Arithmetic
 
-Expr = Any
-"""A Relax expression (tvm carries no types)."""
 Rule = Callable[["Conversion", GraphOperator], list[Expr]]
 """Emits one operator and returns the value of each of its outputs."""
 
 DTYPE_BOUNDS = {"int8": (-128, 127), "uint8": (0, 255)}
-_RULES: dict[str, Rule] = {}
-
-
-class UnsupportedUseError(Exception):
-    """Raised by a rule that covers the operator but not this use of it; the message says which use."""
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Registers a function as the rule of the TFLite operators `names`."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            _RULES[name] = function
-        return function
-
-    return register
-
-
-def find_rule(name: str) -> Rule | None:
-    """The rule of a TFLite operator, or None."""
-    return _RULES.get(name)
-
-
-def shape_of(value: Expr) -> tuple[int, ...]:
-    """The static shape of a Relax value."""
-    return tuple(int(extent) for extent in value.ty.shape)
+RULES: Rules[Rule] = Rules()
+rule = RULES.rule
 
 
 def round_half_away(value: np.float32) -> int:

@@ -8,7 +8,8 @@ from typing import Any
 from tvm import relax
 
 from autotune_qnn import dialect
-from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule
+from autotune_qnn.frontends.rules import Expr, UnsupportedUseError
+from autotune_qnn.frontends.tflite.conversion import Conversion, rule
 from autotune_qnn.frontends.tflite.float_ops import float_activation
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import ActivationOptions

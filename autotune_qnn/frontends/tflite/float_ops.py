@@ -8,7 +8,8 @@ from typing import Any
 from tvm import relax
 
 from autotune_qnn.errors import ModelError
-from autotune_qnn.frontends.tflite.conversion import Conversion, Expr, UnsupportedUseError, rule, shape_of
+from autotune_qnn.frontends.rules import Expr, UnsupportedUseError, shape_of
+from autotune_qnn.frontends.tflite.conversion import Conversion, rule
 from autotune_qnn.frontends.tflite.graph import GraphOperator
 from autotune_qnn.frontends.tflite.options import Activation, DenseOptions
 from autotune_qnn.quantization import Arithmetic

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,8 +9,17 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from autotune_qnn.errors import DialectError, ModelError, UnsupportedOperatorError, UsageError
+from autotune_qnn.errors import ModelError, UnsupportedOperatorError, UsageError
 from autotune_qnn.frontends.base import ImportOptions
+from autotune_qnn.frontends.rules import (
+    RELAX_ERRORS,
+    Expr,
+    UnsupportedUseError,
+    emit_main,
+    last_line,
+    parameter_names,
+    shape_of,
+)
 from autotune_qnn.frontends.tflite import (
     activations,
     convolution,
@@ -21,13 +29,7 @@ from autotune_qnn.frontends.tflite import (
     shape,
     slicing,
 )
-from autotune_qnn.frontends.tflite.conversion import (
-    Conversion,
-    Expr,
-    UnsupportedUseError,
-    find_rule,
-    shape_of,
-)
+from autotune_qnn.frontends.tflite.conversion import RULES, Conversion
 from autotune_qnn.frontends.tflite.graph import ABSENT, QUANTIZED_DTYPES, Graph, GraphOperator, GraphTensor
 from autotune_qnn.quantization import Arithmetic
 
@@ -36,19 +38,11 @@ RULE_MODULES = (activations, convolution, elementwise, float_ops, pooling, shape
 MAX_BATCH = 4096
 INTERPRETERS = (Arithmetic.XNNPACK, Arithmetic.REFERENCE, Arithmetic.BUILTIN)
 _FOLLOWS = "operands that an unsupported operator makes"
-_RELAX_ERRORS = (
-    DialectError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    IndexError,
-    AttributeError,
-)
 
 
 @dataclass
 class _Problems:
-    """UnsupportedUseError operators by name and reason, with the names of the tensors they make."""
+    """Unsupported operators by name and reason, with the names of the tensors they make."""
 
     found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -82,7 +76,6 @@ def chosen_arithmetic(options: ImportOptions) -> Arithmetic:
 
 def effective_batch(graph: Graph, wanted: int) -> int:
     """The factor of the leading dimension: 1 where the model keeps its own fixed batch.
-    batch.
 
     ModelError where dimensions other than the batch are open, or a fixed batch above 1 contradicts `wanted`.
     """
@@ -138,21 +131,9 @@ def import_graph(graph: Graph, options: ImportOptions, outputs: Sequence[int] | 
     batch = effective_batch(graph, options.batch)
     builder = relax.BlockBuilder()
     conversion = Conversion(graph, chosen_arithmetic(options), batch, builder)
+    wanted = graph.outputs if outputs is None else outputs
     parameters = _parameters(conversion, graph, batch)
-    failure: ModelError | None = None
-    with builder.function("main", parameters):
-        with builder.dataflow():
-            try:
-                values = _convert_all(conversion, graph, graph.outputs if outputs is None else outputs)
-            except (
-                ModelError
-            ) as error:  # kept until the builder's blocks are closed, or it complains on its own
-                failure, values = error, parameters[:1]
-            result = builder.emit_output(values[0] if len(values) == 1 else relax.Tuple(values))
-        builder.emit_func_output(result)
-    if failure is not None:
-        raise failure
-    return builder.finalize()
+    return emit_main(builder, parameters, lambda: _convert_all(conversion, graph, wanted))
 
 
 def _convert_all(conversion: Conversion, graph: Graph, outputs: Sequence[int]) -> list[Expr]:
@@ -167,14 +148,9 @@ def _convert_all(conversion: Conversion, graph: Graph, outputs: Sequence[int]) -
 def _parameters(conversion: Conversion, graph: Graph, batch: int) -> list[Any]:
     """The function's parameters, bound to the graph's inputs."""
     parameters: list[Any] = []
-    taken: set[str] = set()
-    for index in graph.inputs:
+    names = parameter_names(graph.tensors[index].name for index in graph.inputs)
+    for index, name in zip(graph.inputs, names, strict=True):
         tensor = graph.tensors[index]
-        name = re.sub(r"\W", "_", tensor.name)
-        name = name if name[:1].isalpha() else "input_" + name
-        while name in taken:
-            name += "_"
-        taken.add(name)
         shape_ = tuple(tensor.shape) if batch == 1 else (batch, *tensor.shape[1:])
         variable = relax.Var(name, relax.TensorType(shape_, tensor.dtype))
         conversion.bind(index, variable)
@@ -186,7 +162,7 @@ def _convert(conversion: Conversion, operator: GraphOperator, problems: _Problem
     """Emits one operator, or notes that it cannot be and puts placeholders in the place of its outputs."""
     if _fold(conversion, operator):
         return
-    function = find_rule(operator.name)
+    function = RULES.find(operator.name)
     reason = ""
     if function is not None:
         try:
@@ -199,10 +175,9 @@ def _convert(conversion: Conversion, operator: GraphOperator, problems: _Problem
                 reason = _FOLLOWS
             else:
                 raise
-        except _RELAX_ERRORS as error:
-            line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        except RELAX_ERRORS as error:
             raise ModelError(
-                f"operator {operator.index} ({operator.name}) of {conversion.graph.name}: {line}"
+                f"operator {operator.index} ({operator.name}) of {conversion.graph.name}: {last_line(error)}"
             ) from error
     if reason != _FOLLOWS:
         problems.add(operator, reason, conversion.graph)

@@ -10,7 +10,8 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.frontends.base import Array
-from autotune_qnn.frontends.tflite.conversion import Conversion, Expr
+from autotune_qnn.frontends.rules import Expr
+from autotune_qnn.frontends.tflite.conversion import Conversion
 from autotune_qnn.frontends.tflite.graph import GraphTensor
 from autotune_qnn.quantization import Arithmetic, ComputeDtype, Rounding
 

@@ -11,14 +11,8 @@ from tvm import relax
 from autotune_qnn import dialect
 from autotune_qnn.errors import ModelError
 from autotune_qnn.frontends.base import Array
-from autotune_qnn.frontends.tflite.conversion import (
-    DTYPE_BOUNDS,
-    Conversion,
-    Expr,
-    UnsupportedUseError,
-    rule,
-    shape_of,
-)
+from autotune_qnn.frontends.rules import Expr, UnsupportedUseError, shape_of
+from autotune_qnn.frontends.tflite.conversion import DTYPE_BOUNDS, Conversion, rule
 from autotune_qnn.frontends.tflite.graph import GraphOperator, GraphTensor
 from autotune_qnn.frontends.tflite.options import (
     Activation,

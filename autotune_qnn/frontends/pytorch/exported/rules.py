@@ -8,7 +8,7 @@ import numpy as np
 from tvm import relax
 
 from autotune_qnn import dialect
-from autotune_qnn.frontends.pytorch.conversion import Conversion, UnsupportedUseError, real, rule, zero
+from autotune_qnn.frontends.pytorch.conversion import Conversion, real, rule, zero
 from autotune_qnn.frontends.pytorch.convolution import sums
 from autotune_qnn.frontends.pytorch.exported.layers import Layer
 from autotune_qnn.frontends.pytorch.exported.parameters import (
@@ -22,6 +22,7 @@ from autotune_qnn.frontends.pytorch.exported.parameters import (
 from autotune_qnn.frontends.pytorch.exported.raising import LAYER
 from autotune_qnn.frontends.pytorch.graph import Node, TensorMeta
 from autotune_qnn.frontends.pytorch.layout import Expr, Value, channels_last, in_order
+from autotune_qnn.frontends.rules import UnsupportedUseError
 from autotune_qnn.quantization import Arithmetic
 
 
