@@ -230,19 +230,27 @@ register(OperatorSpec("qnn.subtract", OPERANDS, _infer_sum))
 register(OperatorSpec("qnn.mul", OPERANDS, _infer_product))
 
 
-def sum_multipliers(operator: str, lhs_scale: Any, rhs_scale: Any, output_scale: Any) -> tuple[int, int, int]:
-    """The integers (ma, mb, shift) of the int32/UPWARD sum from its three float32 scales.
+def sum_multipliers(
+    operator: str, lhs_scale: Any, rhs_scale: Any, output_scale: Any, bits: int = LEFT_SHIFT
+) -> tuple[int, int, int]:
+    """The integers (ma, mb, shift) of a sum in int32 from its three float32 scales; the larger multiplier has
+    `bits` bits below its first.
 
-    DialectError where the larger scale ratio is 2²⁰ or more, which leaves no fraction bits.
+    DialectError where the larger scale ratio is 2^bits or more, which leaves no fraction bits.
     """
     ratios = f4(lhs_scale) / f4(output_scale), f4(rhs_scale) / f4(output_scale)
-    shift = LEFT_SHIFT - float32_exponent(max(ratios))
+    shift = bits - float32_exponent(max(ratios))
     if not 1 <= shift <= 62:
         raise DialectError(
             f"{operator}: scales {ratios[0]} and {ratios[1]} times the output's have no int32 form"
         )
     left, right = (int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios)
     return left, right, shift
+
+
+def qnnpack_multipliers(lhs_scale: Any, rhs_scale: Any, output_scale: Any) -> tuple[int, int, int]:
+    """The integers (ma, mb, shift) of QNNPACK's sum from float32 scales, as `sum_multipliers` gives them."""
+    return sum_multipliers("qnn.add", lhs_scale, rhs_scale, output_scale, QNNPACK_LEFT_SHIFT)
 
 
 def _sum_reference(operator: str, sign: int, attrs: Attributes, operands: tuple[Array, ...]) -> Array:
@@ -258,18 +266,6 @@ def _sum_reference(operator: str, sign: int, attrs: Attributes, operands: tuple[
         second = rescale(right << LEFT_SHIFT, f8(sb) / twice, Rounding.TFLITE)
         result = rescale(first + sign * second, twice / f8(f4(1 << LEFT_SHIFT) * so), Rounding.TFLITE)
     return saturate(result + integer(output_zero), str(lhs.dtype))
-
-
-def qnnpack_multipliers(lhs_scale: Any, rhs_scale: Any, output_scale: Any) -> tuple[int, int, int]:
-    """The integers (ma, mb, shift) of QNNPACK's sum from float32 scales."""
-    ratios = f4(lhs_scale) / f4(output_scale), f4(rhs_scale) / f4(output_scale)
-    shift = QNNPACK_LEFT_SHIFT - float32_exponent(max(ratios))
-    if not 1 <= shift <= 62:
-        raise DialectError(
-            f"qnn.add: scales {ratios[0]} and {ratios[1]} times the output's have no int32 form"
-        )
-    left, right = (int(np.rint(np.ldexp(ratio, shift))) for ratio in ratios)
-    return left, right, shift
 
 
 def _sum_qnnpack(operands: tuple[Array, ...]) -> Array:
