@@ -133,19 +133,32 @@ def concatenate_reference(
 
 
 def _rescaled_pytorch(attrs: Attributes, tensor: Array, si: Any, zi: int, so: Any, zo: int) -> Array:
-    dtype = str(tensor.dtype)
     if attrs.string("memory_order") == "NCHW":
-        real = pytorch.dequantize_scalar(tensor, si, zi)
-        return pytorch.quantize_fused(real, pytorch.inverse(so), zo, dtype)
+        return rescaled_fused(tensor, si, zi, so, zo)
     block = attrs.integer("tail_block")
     boundary = tensor.shape[-1] // block * block
-    body = pytorch.dequantize_vector(tensor[..., :boundary], si, zi)
-    tail = pytorch.dequantize_scalar(tensor[..., boundary:], si, zi)
     parts = (
-        pytorch.quantize_vector(body, pytorch.inverse_double(so), zo, dtype),
-        pytorch.quantize_scalar(tail, so, zo, dtype),
+        rescaled_body(tensor[..., :boundary], si, zi, so, zo),
+        rescaled_tail(tensor[..., boundary:], si, zi, so, zo),
     )
     return np.concatenate(parts, axis=-1)
+
+
+def rescaled_fused(tensor: Array, si: Any, zi: int, so: Any, zo: int) -> Array:
+    """One input as PyTorch rescales it along other axes than channels."""
+    real = pytorch.dequantize_scalar(tensor, si, zi)
+    return pytorch.quantize_fused(real, pytorch.inverse(so), zo, str(tensor.dtype))
+
+
+def rescaled_body(tensor: Array, si: Any, zi: int, so: Any, zo: int) -> Array:
+    """One input's channels in whole blocks as PyTorch rescales them."""
+    real = pytorch.dequantize_vector(tensor, si, zi)
+    return pytorch.quantize_vector(real, pytorch.inverse_double(so), zo, str(tensor.dtype))
+
+
+def rescaled_tail(tensor: Array, si: Any, zi: int, so: Any, zo: int) -> Array:
+    """One input's channels behind the whole blocks as PyTorch rescales them."""
+    return pytorch.quantize_scalar(pytorch.dequantize_scalar(tensor, si, zi), so, zo, str(tensor.dtype))
 
 
 def rescaled(tensor: Array, si: Any, zi: int, so: Any, zo: int) -> Array:

@@ -12,6 +12,7 @@ from tvm import relax, te
 
 from autotune_qnn.dialect.constants import constant_value
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
+from autotune_qnn.kernels.anchors.joined import Joined
 from autotune_qnn.kernels.anchors.overlap import Blocks, store_overlapping
 from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
@@ -78,6 +79,7 @@ class _Builder:
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
         self.blocks: Blocks | None = None
+        self.joined: Joined | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -142,7 +144,7 @@ class _Builder:
             )
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
-        self.store, self.blocks = result.store, result.blocks
+        self.store, self.blocks, self.joined = result.store, result.blocks, result.joined
         self.detail = [result.detail]
         return result.lanes
 
@@ -167,18 +169,22 @@ def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer[Any]] | 
     return np.broadcast_to(array, (_shape(call)[-1],))
 
 
-def _output(builder: _Builder, finished: Operand, shape: tuple[int, ...], element: Callable[..., Any]) -> Any:
-    """The kernel's result, in groups or blocks of channels where the anchor computes those."""
+def _outputs(
+    builder: _Builder, finished: Operand, shape: tuple[int, ...], element: Callable[..., Any]
+) -> list[Any]:
+    """The kernel's result, in groups or blocks of channels or in parts where the anchor computes those."""
     blocks = builder.blocks
+    if builder.joined is not None:
+        return builder.joined.results(element)
     if builder.store is not None:
-        return builder.store(finished)
+        return [builder.store(finished)]
     if blocks is None:
-        return te.compute(shape, element, name="output")
+        return [te.compute(shape, element, name="output")]
 
     def in_block(*index: Any) -> Any:
         return element(*index[:-2], blocks.channel(*index[-2:]))
 
-    return te.compute((*shape[:-1], blocks.count, blocks.size), in_block, name="output")
+    return [te.compute((*shape[:-1], blocks.count, blocks.size), in_block, name="output")]
 
 
 def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> Kernel:
@@ -209,10 +215,12 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
             return lane.stored_byte(builder.inputs, output.dtype, output.offset)
         return lane.stored(builder.inputs, output.offset).astype(output.dtype)
 
-    result = _output(builder, finished, shape, element)
+    results = _outputs(builder, finished, shape, element)
     placeholders, constants = builder.inputs.signature()
-    func = te.create_prim_func([*placeholders, result]).with_attr("global_symbol", "main")
-    if _extents(result) != shape:
+    func = te.create_prim_func([*placeholders, *results]).with_attr("global_symbol", "main")
+    if builder.joined is not None:
+        func = builder.joined.stored(func)
+    elif _extents(results[0]) != shape:
         func = store_overlapping(func, shape[-1])
     broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)
     template = builder.template or ElementwiseTemplate.factory(shape, broadcast)

@@ -8,6 +8,7 @@ tensor itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,24 +64,36 @@ class Blocks:
         raise ValueError(f"{channel} is the channel of no block")
 
 
+Place = Callable[[Sequence[Any]], list[Any]]
+"""From the index of an element in a tensor that a kernel computes to its index in the tensor that keeps it."""
+
+
 def store_overlapping(func: Any, channels: int) -> Any:
     """The PrimFunc whose last parameter, [..., group, place], becomes [..., channel]."""
-    old = func.params[-1]
-    *outer, _, size = (int(extent) for extent in old.shape)
-    new = tirx.decl_buffer((*outer, channels), str(old.dtype), old.name)
-    body = _rewritten(func.body, old, new, size, channels)
-    return tirx.PrimFunc([*func.params[:-1], new], body, func.ret_type, func.attrs)
+    *outer, _, size = (int(extent) for extent in func.params[-1].shape)
+
+    def place(indices: Sequence[Any]) -> list[Any]:
+        *leading, group, channel = indices
+        return [*leading, first_channel(group, size, channels) + channel]
+
+    return store_elsewhere(func, (*outer, channels), [place])
 
 
-def _rewritten(stmt: Any, old: Any, new: Any, size: int, channels: int) -> Any:
+def store_elsewhere(func: Any, shape: tuple[int, ...], places: Sequence[Place]) -> Any:
+    """The PrimFunc that stores what its last parameters, one for each of `places`, would get in one of this shape."""
+    kept, moved = func.params[: -len(places)], func.params[-len(places) :]
+    new = tirx.decl_buffer(shape, str(moved[0].dtype), "output")
+    body = func.body
+    for old, place in zip(moved, places, strict=True):
+        body = _rewritten(body, old, new, place)
+    return tirx.PrimFunc([*kept, new], body, func.ret_type, func.attrs)
+
+
+def _rewritten(stmt: Any, old: Any, new: Any, place: Place) -> Any:
     """The statement with every store to `old` as one to `new`."""
 
     def inner(part: Any) -> Any:
-        return _rewritten(part, old, new, size, channels)
-
-    def place(indices: Any) -> list[Any]:
-        *outer, group, channel = indices
-        return [*outer, first_channel(group, size, channels) + channel]
+        return _rewritten(part, old, new, place)
 
     if isinstance(stmt, tirx.SeqStmt):
         return tirx.SeqStmt([inner(part) for part in stmt.seq])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.anchors.joined import Joined
 from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.elements.registry import engine_name
 from autotune_qnn.kernels.inputs import KernelInputs
@@ -84,7 +85,7 @@ class Anchor:
 
     `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
     given, makes the output tensor of the finished lanes, [..., group, channel of the group], whose last group may
-    overlap the one before; with `blocks`, the kernel's lanes are computed block by block.
+    overlap the one before; with `blocks`, the kernel's lanes are computed block by block, with `joined` input by input.
     """
 
     lanes: LaneFunction
@@ -94,6 +95,7 @@ class Anchor:
     template: TemplateFactory
     store: Callable[[Operand], Any] | None = None
     blocks: Blocks | None = None
+    joined: Joined | None = None
 
 
 Rule = Callable[[AnchorCall], Anchor]
