@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from tvm import relax, te
 
 from autotune_qnn.dialect.constants import constant_value
+from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
+from autotune_qnn.kernels.anchors.interleaved import Interleaved, two_streams
 from autotune_qnn.kernels.anchors.joined import Joined
 from autotune_qnn.kernels.anchors.overlap import Blocks, store_overlapping
+from autotune_qnn.kernels.channel_moves import RESHAPES
 from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import Isa, dot_shape
@@ -79,7 +82,7 @@ class _Builder:
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
         self.blocks: Blocks | None = None
-        self.joined: Joined | None = None
+        self.joined: Joined | Interleaved | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -148,6 +151,16 @@ class _Builder:
         self.detail = [result.detail]
         return result.lanes
 
+    def moved(self, calls: Sequence[Any]) -> LaneFunction:
+        """The lanes of a concatenation, anchor of this kernel, whose channels the other calls move."""
+        streams = two_streams(calls)
+        if streams is None or not isinstance(self.joined, Joined):
+            raise BuildError(f"{calls[0].op.name}: no kernel that moves its channels so")
+        self.joined = Interleaved.of(_shape(calls[-1]), self.joined, streams)
+        self.template = self.joined.template(self.output.dtype)
+        self.detail.append("turns_" + "_".join(f"{part}at{first}" for part, first in streams))
+        return self.joined.at
+
     def element(self, call: Any) -> LaneFunction:
         """The lanes of an elementwise operator."""
         name = str(call.op.name)
@@ -200,6 +213,9 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
         lanes = builder.anchor(call, bias)
         if bias is not None:
             variable = steps.pop(0)[0]
+        if steps and str(steps[0][1].op.name) in RESHAPES:
+            variable, lanes = steps[-1][0], builder.moved([call, *(moving for _, moving in steps)])
+            steps = []
         builder.define(variable, lanes)
     for variable, call in steps:
         builder.define(variable, builder.element(call))

@@ -3,6 +3,9 @@
 A group starts at an anchor (a convolution, say) or at an elementwise operator, and takes in each following operator
 that is elementwise, has an output of the same shape, and is the only user of the result so far. It runs where its
 last operator stood, when all its other operands are there.
+
+A concatenation also takes in the reshapes and transposes that alone use its result where these put two runs of
+channels in turns.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from tvm import relax
 from autotune_qnn.dialect.attributes import attributes
 from autotune_qnn.dialect.constants import is_constant
 from autotune_qnn.kernels.anchors import is_anchor
+from autotune_qnn.kernels.anchors.interleaved import two_streams
+from autotune_qnn.kernels.channel_moves import RESHAPES, SLICE
 from autotune_qnn.kernels.elements import is_elementwise
 
 _LONGEST_GROUP = 8
@@ -75,18 +80,24 @@ class _Users:
 
     def __init__(self, function: Any) -> None:
         self.counts: Counter[int] = Counter()
-        self.next: dict[int, Any] = {}
+        self.all: dict[int, list[Any]] = {}
         for binding in bindings(function):
             for variable in variables(binding.value):
                 self.counts[_identity(variable)] += 1
-                self.next[_identity(variable)] = binding
+                self.all.setdefault(_identity(variable), []).append(binding)
         for variable in variables(function.body.body):
             self.counts[_identity(variable)] += 1
 
     def sole(self, variable: Any) -> Any | None:
         """The only binding that uses the variable, and uses it once, or None."""
+        users = self.every(variable)
+        return users[0] if users is not None and len(users) == 1 else None
+
+    def every(self, variable: Any) -> list[Any] | None:
+        """All bindings that use the variable, or None where something else does or one uses it twice."""
         key = _identity(variable)
-        return self.next.get(key) if self.counts[key] == 1 else None
+        users = self.all.get(key, [])
+        return users if users and self.counts[key] == len(users) else None
 
 
 def _identity(variable: Any) -> int:
@@ -155,8 +166,33 @@ def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
     return Group(tuple(steps))
 
 
+def _moved(start: Any, users: _Users) -> list[Group]:
+    """Groups of a concatenation and of what puts its channels elsewhere; empty where no kernel does both at once.
+
+    Where the result is only cut, each cut is a group that computes its own channels, so that the concatenation is
+    in several.
+    """
+    if operator_name(start.value) != "qnn.concatenate":
+        return []
+    steps = [(start.var, start.value)]
+    following = users.sole(start.var)
+    while following is not None and operator_name(following.value) in RESHAPES:
+        steps.append((following.var, following.value))
+        following = users.sole(following.var)
+    if len(steps) == 1:
+        return []
+    cuts = users.every(steps[-1][0]) or []
+    sliced = [Group((*steps, (cut.var, cut.value))) for cut in cuts if operator_name(cut.value) == SLICE]
+    groups = sliced if sliced and len(sliced) == len(cuts) else [Group(tuple(steps))]
+    interleaved = all(two_streams([call for _, call in group.steps]) is not None for group in groups)
+    return groups if interleaved else []
+
+
 def find_groups(function: Any) -> list[Group]:
-    """All groups of a Relax function, in the order of their last operators. No operator is in two groups."""
+    """All groups of a Relax function, in the order of their last operators.
+
+    Only a concatenation, with what moves its channels, is in more than one.
+    """
     users = _Users(function)
     taken: set[int] = set()
     groups = []
@@ -165,8 +201,8 @@ def find_groups(function: Any) -> list[Group]:
         for binding in candidates:
             if _identity(binding.var) in taken or not accepted(binding.value):
                 continue
-            group = _extend(binding, users, taken)
-            taken.update(_identity(variable) for variable, _ in group.steps)
-            groups.append(group)
+            found = _moved(binding, users) or [_extend(binding, users, taken)]
+            taken.update(_identity(variable) for group in found for variable, _ in group.steps)
+            groups += found
     position = {_identity(binding.var): place for place, binding in enumerate(candidates)}
     return sorted(groups, key=lambda group: position[_identity(group.output)])

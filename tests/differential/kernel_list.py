@@ -187,6 +187,20 @@ def _concatenated(b: Bench, *xs: Any, axis: int, equal: bool = False) -> Any:
     return q.concatenate(relax.Tuple(list(xs)), *parameters, axis=axis)
 
 
+def _shuffled(b: Bench, *xs: Any, cut: bool) -> Any:
+    """The channels of a concatenation in turns, and their halves."""
+    joined = b(_concatenated(b, *xs, axis=-1))
+    *outer, channels = (int(extent) for extent in joined.ty.shape)
+    rows = b(relax.op.reshape(joined, (*outer, 2, channels // 2)))
+    turned = b(relax.op.permute_dims(rows, [*range(len(outer)), len(outer) + 1, len(outer)]))
+    result = relax.op.reshape(turned, (*outer, channels))
+    if not cut:
+        return result
+    result, half = b(result), channels // 2
+    places = ((0, half), (half, channels))
+    return each(relax.op.strided_slice(result, [len(outer)], [first], [end]) for first, end in places)
+
+
 def _pooled(b: Bench, x: Any, size: int, stride: int, pad: int = 0, **options: Any) -> Any:
     window = {"pool_size": (size, size), "strides": (stride, stride), "padding": (pad,) * 4, **options}
     return q.avg_pool2d(x, b.real(0.1), b.zero, b.real(0.1), b.zero, **window)
@@ -209,7 +223,9 @@ MEANS = (("float32", "TONEAREST", 0), ("int64", "TFLITE", 0), ("int64", "RUY", 1
 RESIZES = (("int32", "UPWARD"), ("int32", "AWAY"), ("float32", "TFLITE"), ("float32", "RUY"))
 WINDOWS = (
     *(case(f"concatenate axis {axis} {'equal' if equal else 'rescaled'}", lambda b, *xs, axis=axis, equal=equal: _concatenated(b, *xs, axis=axis, equal=equal), *shapes)
-      for equal in (False, True) for axis, shapes in ((-1, ([(1, 5, 5, 16), (1, 5, 5, 32)], [(1, 4, 4, 3), (1, 4, 4, 17), (1, 4, 4, 33)])), (1, ([(2, 3, 4), (2, 5, 4)],)), (0, ([(7,), (3,)],)))),
+      for equal in (False, True) for axis, shapes in ((-1, ([(1, 5, 5, 16), (1, 5, 5, 32)], [(1, 4, 4, 3), (1, 4, 4, 17), (1, 4, 4, 33)], [(1, 3, 3, 64), (1, 3, 3, 90)])), (1, ([(2, 3, 4), (2, 5, 4)],)), (0, ([(7,), (3,)],)))),
+    *(case(f"concatenate in turns{' cut' if cut else ''}", lambda b, *xs, cut=cut: _shuffled(b, *xs, cut=cut), [(1, 3, 5, 58)] * 2, [(2, 2, 3, 14)] * 2, [(3, 6)] * 2, [(1, 2, 3, 20), (1, 2, 3, 44)], **ISAS)
+      for cut in (False, True)),
     case("avg_pool2d", lambda b, x: _pooled(b, x, 3, 2), (1, 7, 7, 32), (1, 5, 6, 1), (2, 9, 9, 17)),
     case("avg_pool2d global", lambda b, x: _pooled(b, x, 7, 7), (1, 7, 7, 64), (2, 7, 7, 33)),
     case("avg_pool2d padded", lambda b, x: _pooled(b, x, 3, 2, 1), *IMAGES),

@@ -34,6 +34,11 @@ def narrow_intrinsic(group: int, dtype: str) -> str:
     return f"aq_narrow_{group}_{dtype}"
 
 
+def turns_intrinsic(count: int, dtype: str) -> str:
+    """Name of the intrinsic that puts the bytes of two rows of `count` into one row, in turns."""
+    return f"aq_turns_{count}_{dtype}"
+
+
 def _shuffle(first: Any, second: Any, order: list[int]) -> Any:
     return tirx.Shuffle([first, second], [tirx.const(place, "int32") for place in order])
 
@@ -175,18 +180,56 @@ def _narrow_implementation(group: int, dtype: str) -> Any:
     return implementation
 
 
+def _turns_description(count: int, dtype: str) -> Any:
+    @T.prim_func(s_tir=True)
+    def description(
+        A: T.Buffer((2, count), dtype, offset_factor=1), C: T.Buffer((2 * count,), dtype, offset_factor=1)
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(A[0:2, 0:count])
+            T.writes(C[0 : 2 * count])
+            for c in range(2 * count):
+                with T.sblock("turns"):
+                    vc = T.axis.remap("S", [c])
+                    C[vc] = A[vc % 2, vc // 2]
+
+    return description
+
+
+def _turns_implementation(count: int, dtype: str) -> Any:
+    order = [place + stream * count for place in range(count) for stream in (0, 1)]
+    row = f"{dtype}x{count}"
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        A: T.Buffer((2, count), dtype, offset_factor=1), C: T.Buffer((2 * count,), dtype, offset_factor=1)
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(A[0:2, 0:count])
+            T.writes(C[0 : 2 * count])
+            C[T.ramp(T.int32(0), 1, 2 * count)] = _shuffle(
+                A.vload([0, 0], dtype=row), A.vload([1, 0], dtype=row), order
+            )
+
+    return implementation
+
+
 _QUADS = re.compile(r"aq_quads_(16|32|64)x([1-4])")
 _NARROW = re.compile(r"aq_narrow_(16|32|64)_(u?int8)")
+_TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
 
 
 @functools.cache
 def register(name: str) -> bool:
     """Register one intrinsic of this file with TensorIR, once; False where the name is none of them."""
-    quads, narrow = _QUADS.fullmatch(name), _NARROW.fullmatch(name)
+    quads, narrow, turns = _QUADS.fullmatch(name), _NARROW.fullmatch(name), _TURNS.fullmatch(name)
     if quads is not None:
         group, taps = int(quads[1]), int(quads[2])
         TensorIntrin.register(name, _quads_description(group, taps), _quads_implementation(group, taps))
     elif narrow is not None:
         group, dtype = int(narrow[1]), narrow[2]
         TensorIntrin.register(name, _narrow_description(group, dtype), _narrow_implementation(group, dtype))
-    return quads is not None or narrow is not None
+    elif turns is not None:
+        count, dtype = int(turns[1]), turns[2]
+        TensorIntrin.register(name, _turns_description(count, dtype), _turns_implementation(count, dtype))
+    return any(match is not None for match in (quads, narrow, turns))
