@@ -99,18 +99,28 @@ class ConvGeometry:
         return min(ceil_div(width, tile) * tile for tile in range(8, _SHORTEST_TILE, -1))
 
     @property
+    def late_quad(self) -> bool:
+        """Whether the last quad begins early enough to end with the channels, which needs nothing behind them.
+
+        It does where a pixel is all that is read. Its weights are zero where the quad before has them already.
+        """
+        pixel = self.kernel == (1, 1) and self.groups == 1 and self.step == 1
+        return pixel and self.channels > 4 and self.channels % 4 != 0
+
+    @property
     def rows(self) -> bool:
         """Whether a kernel row is read as one run of bytes.
 
         In NHWC the channels of neighbouring columns follow each other. Where the channel count is no multiple
         of four, the run is cut into quads and only its end is padded, with zero weights.
         """
-        return self.groups == 1 and self.dilation[1] == 1 and self.channels % 4 != 0
+        return self.groups == 1 and self.dilation[1] == 1 and self.channels % 4 != 0 and not self.late_quad
 
     @property
     def padded(self) -> bool:
         """Whether the input is first copied into a buffer with its border and some slack behind each row."""
-        return any(self.padding) or self.group_channels % 4 != 0 or self.computed_width != self.out_width
+        behind = self.group_channels % 4 != 0 and not self.late_quad
+        return any(self.padding) or behind or self.computed_width != self.out_width
 
     @property
     def quads(self) -> int:
@@ -123,6 +133,8 @@ class ConvGeometry:
 
     def quad_byte(self, quad: Any) -> Any:
         """The first byte of a quad, counted from the first channel (an integer or an expression)."""
+        if self.late_quad:
+            return quad * 4 - quad // (self.quads - 1) * (4 * self.quads - self.channels)
         twice = self.quads - self._own_quads
         if not twice:
             return quad * 4
@@ -163,7 +175,7 @@ class ConvGeometry:
     @property
     def slack(self) -> int:
         """Bytes behind each pixel of the padded input elsewhere, so that quads can be read there."""
-        return 0 if self.group_channels % 4 == 0 else 4
+        return 0 if self.group_channels % 4 == 0 or self.late_quad else 4
 
     def padded_group_outputs(self, lanes: int) -> int:
         """Output channels of one group, rounded up to whole vectors."""
@@ -180,6 +192,8 @@ class ConvGeometry:
         grouped = np.zeros((self.groups, outputs, kernel_height, self.columns, inner), shape.weight_dtype)
         run = weights.reshape(self.groups, self.group_outputs, kernel_height, self.columns, -1)
         grouped[:, : self.group_outputs, :, :, : run.shape[-1]] = run
+        if self.late_quad:
+            grouped[..., -4:] = np.roll(grouped[..., -4:], -self.channels % 4, axis=-1)
         if self.quads != self._own_quads:
             first = (self.quads - self.step) * 4
             grouped = np.insert(grouped, [first] * (self.quads * 4 - inner), 0, axis=-1)

@@ -71,3 +71,17 @@ def test_few_channels_are_read_as_runs_of_bytes() -> None:
     assert (few.rows, few.quads, few.columns, few.padded) == (True, 3, 1, True)
     many = dataclasses.replace(BASE, channels=8)
     assert (many.rows, many.quads, many.columns) == (False, 2, 3)
+
+
+@pytest.mark.parametrize("channels", [5, 58, 115])
+def test_the_last_quad_of_a_pixel_ends_with_its_channels(channels: int) -> None:
+    geometry = ConvGeometry(1, 4, 4, channels, 16, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
+    shape = dot_shape(Isa.AVX512_VNNI)
+    weights = np.arange(1, 16 * channels + 1).reshape(16, 1, 1, channels) % 127
+    data = np.arange(channels) % 11
+    packed = geometry.pack(weights, shape).reshape(geometry.quads, 16, 4).astype(int)
+    firsts = [geometry.quad_byte(quad) for quad in range(geometry.quads)]
+    assert not geometry.padded
+    assert firsts[-1] + 4 == channels
+    total = sum(packed[quad] @ data[first : first + 4] for quad, first in enumerate(firsts))
+    np.testing.assert_array_equal(total, weights.reshape(16, channels) @ data)
