@@ -16,10 +16,13 @@ from autotune_qnn.kernels.elements.requantize import FixedPoint
 from autotune_qnn.kernels.fixed_point import once, unfused
 from autotune_qnn.kernels.lane import Lane, bounds, int32
 from autotune_qnn.kernels.operand import LaneFunction
+from autotune_qnn.kernels.templates.base import TemplateFactory
 from autotune_qnn.kernels.templates.reduction import ReductionTemplate
 
 # Sums of this many 8-bit values stay within int32.
 MOST_SUMMED = 1 << 23
+# Sums of this many stay within int16.
+_MOST_NARROW = 128
 # A quotient below 256 of a divisor n is exact as a product with a rounded-up reciprocal of s bits where
 # 2^s > 256·n².
 _NARROW_BITS, _NARROW_COUNT = 22, 127
@@ -66,24 +69,35 @@ class Windows:
         )
         return np.asarray(rows[:, None] * columns[None, :])
 
+    @property
+    def narrow(self) -> bool:
+        """Whether sums fit int16, of which a register holds twice as many."""
+        return math.prod(self.pool) <= _MOST_NARROW
+
+    def template(self) -> TemplateFactory:
+        """The schedule template of a kernel of these windows."""
+        return ReductionTemplate.factory(self.shape, 2, narrow=self.narrow)
+
     def sums(self, data: Any) -> Any:
-        """int32 sums of the stored values within the image."""
+        """A function from an element's index to the int32 sum of the stored values within the image."""
         row = te.reduce_axis((0, self.pool[0]), "kh")
         column = te.reduce_axis((0, self.pool[1]), "kw")
         whole = bool((self.inside == self.pool[0] * self.pool[1]).all())
         top, left = self.padding[:2]
         height, width = self.image
+        dtype = "int16" if self.narrow else "int32"
 
         def total(n: Any, y: Any, x: Any, c: Any) -> Any:
             source_y = y * self.strides[0] + row * self.dilation[0] - top
             source_x = x * self.strides[1] + column * self.dilation[1] - left
             if whole:
-                return te.sum(data[n, source_y, source_x, c].astype("int32"), axis=[row, column])
+                return te.sum(data[n, source_y, source_x, c].astype(dtype), axis=[row, column])
             inside = tirx.all(source_y >= 0, source_y < height, source_x >= 0, source_x < width)
-            value = tirx.if_then_else(inside, data[n, source_y, source_x, c].astype("int32"), int32(0))
-            return te.sum(value, axis=[row, column])
+            value = data[n, source_y, source_x, c].astype(dtype)
+            return te.sum(tirx.if_then_else(inside, value, tirx.const(0, dtype)), axis=[row, column])
 
-        return te.compute(self.shape, total, name="total")
+        totals = te.compute(self.shape, total, name="total")
+        return lambda *index: totals(*index).astype("int32")
 
 
 def _divided_away(call: AnchorCall, counts: NDArray[np.int64]) -> Any:
@@ -144,7 +158,7 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
         return Lane.of(divided(correction(sums(*index), index), index), call.dtype)
 
     name = "x".join(map(str, data.shape)) + "_k" + "x".join(map(str, windows.pool)) + f"s{windows.strides[0]}"
-    return Anchor(lane, "avg_pool2d", name, 0, ReductionTemplate.factory(call.shape, 2))
+    return Anchor(lane, "avg_pool2d", name, 0, windows.template())
 
 
 def axis_sums(call: AnchorCall, axes: Sequence[int]) -> Any:

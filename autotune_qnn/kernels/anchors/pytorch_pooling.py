@@ -30,7 +30,7 @@ class _Totals:
     """Exact sums over windows, and per-window numbers as the formulas take them."""
 
     def __init__(self, call: AnchorCall, sums: Any, inside: NDArray[np.int64]) -> None:
-        """`sums` is a tensor of sums of stored values, `inside` (H, W) how many values each adds up."""
+        """`sums` gives the sum of stored values at an index, `inside` (H, W) how many values each adds up."""
         self.call, self._sums = call, sums
         self.zero_point = int(call.scalar(2))
         self._centre = self.number(-inside * (call.activation().offset + self.zero_point), np.int32)
@@ -104,7 +104,7 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
     lane = _average(call, totals, counts)
     shape = "x".join(map(str, call.activation().shape))
     name = f"{shape}_k{'x'.join(map(str, windows.pool))}s{windows.strides[0]}"
-    return Anchor(lane, "avg_pool2d", name, 0, ReductionTemplate.factory(call.shape, 2))
+    return Anchor(lane, "avg_pool2d", name, 0, windows.template())
 
 
 def _average(call: AnchorCall, totals: _Totals, counts: NDArray[np.int64]) -> LaneFunction:

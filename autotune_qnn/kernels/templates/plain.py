@@ -11,6 +11,7 @@ from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
 
 _SPATIAL, _REDUCTION = 0, 2
 _LANES = (16, 32, 64)
+_SHORTEST = 8
 _VECTOR_BYTES = 64
 
 
@@ -34,11 +35,17 @@ class PlainTemplate:
         """plain."""
         return "plain"
 
+    def _lanes(self) -> tuple[int, ...]:
+        """Vector lengths: whole registers, and the longest that divides a row which those do not."""
+        longest = min(self.row, _VECTOR_BYTES // self.item)
+        others = [lanes for lanes in range(longest, _SHORTEST - 1, -1) if self.row % lanes == 0]
+        return (*_LANES, *others[:1]) if self.row % _LANES[0] and others else _LANES
+
     def space(self) -> ConfigSpace:
         """The knobs: lanes of a vector, whether producers are inlined, whether loops run in parallel."""
         return ConfigSpace(
             (
-                Knob("lanes", _LANES),
+                Knob("lanes", self._lanes()),
                 Knob("inline", (1, 0)),
                 Knob("parallel", (0, 1) if self.threads > 1 else (0,)),
             )
@@ -46,7 +53,9 @@ class PlainTemplate:
 
     def default(self) -> Config:
         """Whole vectors of up to 64 bytes, producers inlined, in parallel where much memory is touched."""
-        whole = [lanes for lanes in _LANES if self.row % lanes == 0 and lanes * self.item <= _VECTOR_BYTES]
+        whole = [
+            lanes for lanes in self._lanes() if self.row % lanes == 0 and lanes * self.item <= _VECTOR_BYTES
+        ]
         parallel = worthwhile(self.bytes / BYTES_PER_NS, self.threads, self.threads)
         return Config.of(lanes=max(whole, default=_LANES[0]), inline=1, parallel=int(parallel))
 

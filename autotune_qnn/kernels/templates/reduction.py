@@ -22,12 +22,14 @@ class ReductionTemplate:
         reduced: number of reduced axes.
         along_last: whether neighbours along the result's last axis are neighbours in memory.
         threads: that the kernel may use.
+        narrow: whether sums are int16.
     """
 
     shape: tuple[int, ...]
     reduced: int
     along_last: bool
     threads: int
+    narrow: bool = False
 
     @property
     def name(self) -> str:
@@ -35,9 +37,11 @@ class ReductionTemplate:
         return "reduction"
 
     @classmethod
-    def factory(cls, shape: tuple[int, ...], reduced: int, along_last: bool = True) -> TemplateFactory:
+    def factory(
+        cls, shape: tuple[int, ...], reduced: int, along_last: bool = True, narrow: bool = False
+    ) -> TemplateFactory:
         """The template for each number of threads."""
-        return lambda threads: cls(shape, reduced, along_last, threads)
+        return lambda threads: cls(shape, reduced, along_last, threads, narrow)
 
     @property
     def _vectors(self) -> bool:
@@ -54,10 +58,12 @@ class ReductionTemplate:
         )
 
     def default(self) -> Config:
-        """Vectors of 16 lanes, in parallel where the result is large."""
+        """Vectors of 16 lanes, of 32 where those are whole, in parallel where the result is large."""
         parallel = self.threads > 1 and math.prod(self.shape) >= _PARALLEL_ELEMENTS
         wide = self._vectors and self.shape[-1] % 64 == 0
-        return Config.of(lanes=16 if self._vectors else 1, vectors=4 if wide else 1, parallel=int(parallel))
+        lanes = 32 if self.narrow and self.shape[-1] % 32 == 0 else 16
+        vectors = 64 // lanes if wide else 1
+        return Config.of(lanes=lanes if self._vectors else 1, vectors=vectors, parallel=int(parallel))
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks total and output."""
