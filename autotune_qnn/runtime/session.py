@@ -8,8 +8,6 @@ with Session.load("mobilenet.so", threads=1) as session:
 
 from __future__ import annotations
 
-import functools
-import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,19 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-from tvm.runtime import Tensor, cpu, from_dlpack, load_module
-from tvm.runtime.vm import VirtualMachine
+from tvm.runtime import cpu, load_module
 
 from autotune_qnn.build.manifest import Manifest, TensorSpec, read_manifest
 from autotune_qnn.errors import BuildError, TargetError, UsageError
 from autotune_qnn.host import TILE_FLAGS, host_flags, tiles_refused
+from autotune_qnn.runtime.entry import Entry, open_entry
 from autotune_qnn.runtime.threads import KernelThreads
 
 Array = npt.NDArray[Any]
 
-_ALIGNMENT = 64
 _known: dict[Path, str] = {}
 """The hash of every library when it was first loaded in this process."""
 
@@ -44,12 +40,9 @@ class Session:
         self.threads = threads
         self._workers = KernelThreads(threads)
         try:
-            self._machine: Any = VirtualMachine(_loaded(library, manifest.library_sha256), cpu())
-            self._main: Any = self._machine["main"]
+            self._entry: Entry | None = open_entry(_loaded(library, manifest.library_sha256), manifest)
         except (RuntimeError, OSError, AttributeError, ValueError) as error:
             raise BuildError(f"{library} cannot be loaded: {_first_line(error)}") from error
-        self._arrays = [aligned_array(spec) for spec in manifest.inputs]
-        self._tensors = [from_dlpack(array) for array in self._arrays]
 
     @classmethod
     def load(cls, library: str | Path, *, threads: int | None = None) -> Session:
@@ -84,25 +77,24 @@ class Session:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Run once. Raises UsageError where an input's number, shape or dtype is not the model's."""
-        self._take(inputs)
-        result = self._workers.call(self._main, *self._tensors)
-        outputs = [result] if isinstance(result, Tensor) else result
-        return [np.from_dlpack(value).copy() for value in outputs]
+        entry = self._take(inputs)
+        result = self._workers.call(entry.function, *entry.arguments)
+        return [value.copy() for value in entry.results(result)]
 
     def bind(self, inputs: Sequence[Array]) -> Callable[[], object]:
         """Puts inputs in place; what it returns runs once on what is there, and leaves the outputs where they are."""
-        self._take(inputs)
-        return functools.partial(self._workers.call, self._main, *self._tensors)
+        entry = self._take(inputs)
+        return self._workers.bound(entry.function, *entry.arguments)
 
     def time(self, inputs: Sequence[Array], number: int, repeat: int) -> list[float]:
         """Seconds a run, `repeat` times, each the mean of `number` runs in a row."""
-        self._take(inputs)
-        timer = self._machine.time_evaluator("main", cpu(), number=number, repeat=repeat)
-        return [float(seconds) for seconds in self._workers.call(timer, *self._tensors).results]
+        entry = self._take(inputs)
+        timer = entry.module.time_evaluator(entry.name, cpu(), number=number, repeat=repeat)
+        return [float(seconds) for seconds in self._workers.call(timer, *entry.arguments).results]
 
     def close(self) -> None:
         """Let go of the library."""
-        self._machine = self._main = None
+        self._entry = None
         self._workers.close()
 
     def __enter__(self) -> Session:
@@ -113,13 +105,14 @@ class Session:
     ) -> None:
         self.close()
 
-    def _take(self, inputs: Sequence[Array]) -> None:
+    def _take(self, inputs: Sequence[Array]) -> Entry:
         """Copy the inputs to where the kernels read them."""
-        if self._machine is None:
+        if self._entry is None:
             raise UsageError(f"the session of {self.library} is closed")
         check_inputs(self.inputs, inputs)
-        for array, value in zip(self._arrays, inputs, strict=True):
+        for array, value in zip(self._entry.inputs, inputs, strict=True):
             array[...] = value
+        return self._entry
 
 
 def _loaded(library: Path, digest: str) -> Any:
@@ -130,15 +123,6 @@ def _loaded(library: Path, digest: str) -> Any:
         return load_module(str(library))
     with tempfile.TemporaryDirectory() as folder:
         return load_module(shutil.copy(library, folder))
-
-
-def aligned_array(spec: TensorSpec) -> Array:
-    """An uninitialized array that begins on a cache line, as kernels expect it of their inputs."""
-    dtype = np.dtype(spec.dtype)
-    size = math.prod(spec.shape) * dtype.itemsize
-    memory = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(spec.shape)
 
 
 def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:

@@ -43,6 +43,16 @@ class KernelThreads:
             return self._own.submit(function, *arguments).result()
         return function(*arguments)
 
+    def bound(self, function: Callable[..., Result], *arguments: Any) -> Callable[[], Result]:
+        """What calls a function as `call` does, in as few steps as there can be."""
+
+        def run() -> Result:
+            if self._own is None and getattr(_calling, "count", 0) == self.count:
+                return function(*arguments)
+            return self.call(function, *arguments)
+
+        return run
+
     def close(self) -> None:
         """End the thread, if there is one of its own."""
         if self._own is not None:

@@ -14,6 +14,7 @@ from tvm.tirx import compilation_pipeline
 from autotune_qnn.transforms.amx_tiles import amx_tiles
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
+from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines
 
 PIPELINE = "autotune_qnn"
 """The name under which `tvm.compile(..., tir_pipeline=...)` finds these passes."""
@@ -21,6 +22,7 @@ PIPELINE = "autotune_qnn"
 
 def _lowering_passes() -> list[Any]:
     return [
+        hide_subroutines,
         amx_tiles,
         s_tir.transform.CanonicalizeLoop(),
         s_tir.transform.LowerInitBlock(),
@@ -48,6 +50,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.AnnotateEntryFunc(),
         tirx.transform.SplitHostDevice(),
         tirx.transform.MakePackedAPI(),
+        lower_subroutines,
         stack_accumulators,
     ]
 

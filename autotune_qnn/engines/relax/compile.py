@@ -9,6 +9,7 @@ from tvm import relax
 
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.errors import BuildError
+from autotune_qnn.transforms.network_function import network_function
 from autotune_qnn.transforms.tir_pipeline import register
 
 
@@ -18,6 +19,7 @@ def _passes() -> list[Any]:
         relax.transform.ToNonDataflow(),
         relax.transform.RemovePurityChecking(),
         relax.transform.CallTIRRewrite(),
+        network_function,
         relax.transform.StaticPlanBlockMemory(),
         relax.transform.LowerAllocTensor(),
         relax.transform.KillAfterLastUse(),
