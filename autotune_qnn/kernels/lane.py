@@ -43,6 +43,7 @@ class Lane:
         clamped: whether `value` + `zero_point` is known to lie within the bounds.
         small: whether the unclamped value is known to be within ±2³⁰, so that it can be rounded to int32 and
             moved by a zero point before it is clamped.
+        complete: whether `value` has its zero point in it, so that `zero_point` is no parameter of the layer.
     """
 
     value: Any
@@ -51,6 +52,7 @@ class Lane:
     high: int = (1 << 31) - 1
     clamped: bool = False
     small: bool = False
+    complete: bool = False
 
     @classmethod
     def of(cls, value: Any, dtype: str, offset: int = 0) -> Lane:
@@ -70,15 +72,18 @@ class Lane:
 
     def settled(self, inputs: KernelInputs) -> tuple[Any, int]:
         """An int32 expression and an integer whose sum is the finished value: rounded and clamped."""
-        value = self.value
-        floating = expression_dtype(value) == "float32"
-        if not self.clamped:
-            literal = inputs.real if floating else inputs.integer
-            low, high = literal(self.low - self.zero_point), literal(self.high - self.zero_point)
-            value = te.max(te.min(value, high), low)
-        if floating:
+        value = self._clamped(inputs)
+        if expression_dtype(value) == "float32":
             value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
         return value, self.zero_point
+
+    def _clamped(self, inputs: KernelInputs) -> Any:
+        """The value within the bounds, without the zero point."""
+        if self.clamped:
+            return self.value
+        literal = inputs.real if expression_dtype(self.value) == "float32" else inputs.integer
+        low, high = literal(self.low - self.zero_point), literal(self.high - self.zero_point)
+        return te.max(te.min(self.value, high), low)
 
     def finished(self, inputs: KernelInputs) -> Any:
         """The finished value as one int32 expression."""
@@ -88,9 +93,14 @@ class Lane:
         """The int32 expression to store: the finished value plus the offset of its storage."""
         value, moved = self.settled(inputs)
         moved += offset
-        if self.clamped:
-            return value if moved == 0 else value + int32(moved)
-        return value + inputs.integer(moved)
+        return self._plus(inputs, value, moved, self.clamped or self.complete)
+
+    def real(self, inputs: KernelInputs) -> Any:
+        """The finished value as a float32 expression, exact for 8-bit bounds."""
+        if expression_dtype(self.value) != "float32":
+            return self.finished(inputs).astype("float32")
+        value = tirx.call_llvm_pure_intrin("float32", "llvm.rint", self._clamped(inputs))
+        return value if self.complete else value + inputs.real(self.zero_point)
 
     def stored_byte(self, inputs: KernelInputs, dtype: str, offset: int) -> Any:
         """The expression to store in an 8-bit dtype.
@@ -120,4 +130,11 @@ class Lane:
         value = self.value
         if expression_dtype(value) == "float32":
             value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
-        return value + inputs.integer(self.zero_point + offset)
+        return self._plus(inputs, value, self.zero_point + offset, self.complete)
+
+    @staticmethod
+    def _plus(inputs: KernelInputs, value: Any, moved: int, literal: bool) -> Any:
+        """An int32 value plus a number: a literal where it is the same in every layer, otherwise a parameter."""
+        if not literal:
+            return value + inputs.integer(moved)
+        return value if moved == 0 else value + int32(moved)

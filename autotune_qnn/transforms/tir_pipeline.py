@@ -12,6 +12,7 @@ from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
 from autotune_qnn.transforms.amx_tiles import amx_tiles
+from autotune_qnn.transforms.pack_stores import pack_stores
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines
@@ -41,6 +42,7 @@ def _lowering_passes() -> list[Any]:
         s_tir.transform.HoistIfThenElse(),
         tirx.transform.UnrollLoop(),
         prefetch_weights,
+        pack_stores,
         s_tir.transform.RenormalizeSplitPattern(),
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),

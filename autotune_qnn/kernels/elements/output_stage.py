@@ -52,7 +52,7 @@ class _Stage:
 
     def shifted(self, value: Any) -> Lane:
         """A value with the zero point in it."""
-        return Lane(value, 0, *bounds(self.call.dtype), small=self.small)
+        return Lane(value, 0, *bounds(self.call.dtype), small=self.small, complete=True)
 
 
 _ENGINES = tuple(engine.value for engine in StageEngine)

@@ -37,12 +37,16 @@ class Dequantized:
         """The stored value, int32."""
         return self._data.at(index).finished(self._inputs)
 
+    def real(self, index: Sequence[Any]) -> Any:
+        """The stored value, float32."""
+        return self._data.at(index).real(self._inputs)
+
     def centred(self, value: Any) -> Any:
         """q − z of a stored value, int32."""
         return value - self._inputs.integer(self.zero_point)
 
     def vector(self, value: Any) -> Any:
-        """fma(q, s, s·(−z)) of a stored value."""
+        """fma(q, s, s·(−z)) of a stored value, int32 or float32."""
         return fma(value.astype("float32"), self._factor, self._addend)
 
     def scalar(self, value: Any) -> Any:
@@ -75,7 +79,7 @@ class Quantization:
 
     def complete(self, value: Any, small: bool = False) -> Lane:
         """A value with the zero point in it."""
-        return Lane(value, 0, *self._bounds, small=small)
+        return Lane(value, 0, *self._bounds, small=small, complete=True)
 
 
 @element("qnn.add", engines=("pytorch",))
@@ -102,9 +106,9 @@ def add(call: ElementCall) -> LaneFunction:
         )
 
     def lane(index: Sequence[Any]) -> Lane:
-        first, second = left.integer(index), right.integer(index)
         if places.boundary == places.count:
-            return body(first, second)
+            return body(left.real(index), right.real(index))
+        first, second = left.integer(index), right.integer(index)
         chosen = once(first, lambda a: once(second, lambda b: mixed(index, a, b)))
         return Lane.of(chosen, call.dtype)
 
