@@ -1,0 +1,260 @@
+"""Generated sketches against TVM's own rules and against the templates, task by task.
+
+    python benchmarks/sketches.py search FOLDER --tasks 7,13 --model MODEL [options of `build`]
+    python benchmarks/sketches.py measure FOLDER
+
+`search` tunes every task afresh with each way of making schedules: `stock` (the rules that TVM has for CPUs),
+`sketches` (the autoscheduler) and `templates` (autotvm), with the same cost model and number of trials. It keeps the fastest
+libraries of each and adds to what the folder holds. `measure` times those once more, in turns, and prints the table;
+it needs the machine for itself. Every candidate's output is checked against the reference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from autotune_qnn.cli.common import import_model, parse_target
+from autotune_qnn.cli.options import make_parser
+from autotune_qnn.cli.tasks import select_tasks
+from autotune_qnn.engines import relax
+from autotune_qnn.host import cpu_model
+from autotune_qnn.logs import Status
+from autotune_qnn.tuning.cost_model import SpeedModel
+from autotune_qnn.tuning.measure import Job, Measurer
+from autotune_qnn.tuning.options import TuneOptions
+from autotune_qnn.tuning.replay import trace_json
+from autotune_qnn.tuning.strategies.base import Proposal, Strategy
+from autotune_qnn.tuning.strategies.sketch import SketchStrategy
+from autotune_qnn.tuning.strategies.sketch_evolution import EvolutionStrategy, stock_spaces
+from autotune_qnn.tuning.strategies.template import TemplateStrategy
+from autotune_qnn.tuning.trust import TraceChecker
+from autotune_qnn.tuning.workspace import Workspace
+
+METHODS = ("stock", "sketches", "templates")
+_KEPT = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """One search of one task: its trials, how many of them failed, its seconds, and the fastest libraries."""
+
+    target: str
+    task: str
+    macs: int
+    method: str
+    data: str
+    trials: int
+    failed: int
+    seconds: float
+    libraries: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@contextmanager
+def _strategy(method: str, task: Any, target: Any, options: TuneOptions) -> Iterator[Strategy]:
+    model = SpeedModel(seed=options.seed).task(task.key)
+    with TraceChecker() as checker:
+        shared = {"threads": options.threads, "batch": options.batch, "seed": options.seed + 1}
+        if method == "stock":
+            yield EvolutionStrategy(task, target, model, checker, **shared, spaces=stock_spaces)
+        elif method == "sketches":
+            yield SketchStrategy(task, target, model, checker, **shared)
+        else:
+            template = task.template()
+            assert template is not None
+            yield TemplateStrategy(task, template, model, options.seed + 1, threads=options.threads)
+
+
+def _write_data(task: Any, path: Path) -> None:
+    arguments, expected = task.arguments(0)
+    arrays = {f"arg{i}": array for i, array in enumerate(arguments)}
+    np.savez(path, **arrays, **{f"expected{i}": array for i, array in enumerate(expected)})
+
+
+def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: Path) -> Found:
+    """Tune one task one way; its fastest libraries go to the folder."""
+    data = folder / f"{task.key[:24]}.npz"
+    if not data.is_file():
+        _write_data(task, data)
+    kept: list[tuple[float, Path, Proposal | None]] = []
+    trials = failed = 0
+    started = time.monotonic()
+    with (
+        Workspace() as workspace,
+        Measurer[Proposal](target, options, workspace) as measurer,
+        _strategy(method, task, target, options) as strategy,
+    ):
+        while trials < options.trials:
+            with measurer.working():
+                proposals = strategy.propose(min(options.batch, options.trials - trials))
+            if not proposals:
+                break
+            for proposal in proposals:
+                module = tvm.ir.save_json(proposal.schedule.mod)
+                measurer.submit(Job(proposal, module, data, kept[0][0] if kept else math.inf))
+            results = []
+            while len(results) < len(proposals):
+                for outcome in measurer.wait(1.0):
+                    good = outcome.measurement.status is Status.OK
+                    seconds = min(outcome.measurement.run_secs) if good else math.inf
+                    results.append((outcome.tag, seconds))
+                    failed += not good
+                    if outcome.library is not None:
+                        kept.append((seconds, outcome.library, outcome.tag))
+            kept.sort(key=lambda entry: entry[0])
+            kept = kept[:_KEPT]
+            trials += len(proposals)
+            strategy.observe(results)
+        names = []
+        for place, (_, library, _proposal) in enumerate(kept):
+            name = f"{task.key[:16]}-{target.isa.value}-{method}-{place}.so"
+            shutil.copy(library, folder / name)
+            names.append(name)
+    return Found(
+        target.canonical,
+        task.name,
+        task.macs,
+        method,
+        data.name,
+        trials,
+        failed,
+        round(time.monotonic() - started, 1),
+        tuple(names),
+        tuple(_note(entry[2]) for entry in kept),
+    )
+
+
+def _note(proposal: Proposal | None) -> str:
+    """What tells a schedule from others: its configuration, or the decisions of its trace."""
+    assert proposal is not None
+    if proposal.config is not None:
+        return " ".join(f"{name}={value}" for name, value in proposal.config.values)
+    return json.dumps(trace_json(proposal.schedule)[1])
+
+
+def search(arguments: argparse.Namespace, options: Sequence[str]) -> None:
+    """Tune the chosen tasks every way asked for."""
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    build = make_parser().parse_args(["build", "--output", "unused.so", *options])
+    target = parse_target(build.target, to_run=True)
+    tasks = select_tasks(
+        relax.lower(import_model(build).model.mod, target, build.threads).tasks, arguments.tasks
+    )
+    settings = TuneOptions(trials=arguments.trials, threads=build.threads, seed=arguments.seed)
+    for task in tasks:
+        for method in arguments.methods.split(","):
+            found = _search(method, task, target, settings, folder)
+            index = [*_index(folder), found]
+            last = {(entry.target, entry.task, entry.method): entry for entry in index}
+            (folder / "index.json").write_text(
+                json.dumps([asdict(entry) for entry in last.values()], indent=1)
+            )
+            print(
+                f"{task.name} {method}: {found.trials} trials, {found.failed} failed, {found.seconds} s",
+                flush=True,
+            )
+
+
+def _index(folder: Path) -> list[Found]:
+    path = folder / "index.json"
+    records = json.loads(path.read_text()) if path.is_file() else []
+    return [
+        Found(**{**record, "libraries": tuple(record["libraries"]), "notes": tuple(record["notes"])})
+        for record in records
+    ]
+
+
+@dataclass
+class _Timed:
+    """A library that is being timed."""
+
+    evaluator: Any
+    tensors: list[Any]
+    best: float = math.inf
+
+    @classmethod
+    def load(cls, folder: Path, found: Found, library: str) -> _Timed:
+        module = tvm.runtime.load_module(str(folder / library))
+        with np.load(folder / found.data) as stored:
+            arguments = [stored[name] for name in stored.files if name.startswith("arg")]
+            expected = [stored[name] for name in stored.files if name.startswith("expected")]
+        tensors = [tvm.runtime.tensor(array) for array in arguments]
+        module["main"](*tensors)
+        for tensor, wanted in zip(tensors[-len(expected) :], expected, strict=True):
+            if not np.array_equal(tensor.numpy(), wanted):
+                raise RuntimeError(f"{found.task}, {found.method}: {library} computes something else")
+        once = min(module.time_evaluator("main", tvm.cpu(), number=1, repeat=3)(*tensors).results)
+        number = max(1, int(5e-4 / once))
+        return cls(module.time_evaluator("main", tvm.cpu(), number=number, repeat=3), tensors)
+
+    def again(self) -> None:
+        """Three more repeats; the minimum of all counts."""
+        self.best = min(self.best, *self.evaluator(*self.tensors).results)
+
+
+def measure(folder: Path, rounds: int) -> None:
+    """Time everything in the folder in turns, task by task, and print the table."""
+    found = _index(folder)
+    print(
+        f"{cpu_model()}; microseconds, minimum of {3 * rounds} repeats in turns; 1 thread unless searched otherwise"
+    )
+    print("stock  sketches  templates  stock/sketches  sketches/templates  GMAC/s  task")
+    for target, task in dict.fromkeys((entry.target, entry.task) for entry in found):
+        timed = {
+            entry.method: [_Timed.load(folder, entry, library) for library in entry.libraries]
+            for entry in found
+            if (entry.target, entry.task) == (target, task)
+        }
+        for _ in range(rounds):
+            for library in (library for libraries in timed.values() for library in libraries):
+                library.again()
+        best = {method: min((one.best for one in ones), default=math.inf) for method, ones in timed.items()}
+        times = [best.get(method, math.nan) for method in METHODS]
+        macs = next(entry.macs for entry in found if entry.task == task)
+        columns = [f"{value * 1e6:8.2f}" for value in times]
+        columns += [
+            f"{times[0] / times[1]:6.2f}",
+            f"{times[1] / times[2]:6.2f}",
+            f"{macs / times[1] / 1e9:7.1f}",
+        ]
+        print("  ".join([*columns, task, target]), flush=True)
+
+
+def main() -> None:
+    """Read the command line; do one of the two steps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    steps = parser.add_subparsers(dest="step", required=True)
+    searched = steps.add_parser("search")
+    searched.add_argument("folder", type=Path)
+    searched.add_argument("--tasks", metavar="0,2-5", help="numbers of the tasks to tune")
+    searched.add_argument("--methods", default=",".join(METHODS), help="which ways, by default all")
+    searched.add_argument("--trials", type=int, default=64, help="of each task and way")
+    searched.add_argument("--seed", type=int, default=0)
+    measured = steps.add_parser("measure")
+    measured.add_argument("folder", type=Path)
+    measured.add_argument("--rounds", type=int, default=20)
+    arguments, options = parser.parse_known_args()
+    if arguments.step == "search":
+        search(arguments, options)
+    else:
+        measure(arguments.folder, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

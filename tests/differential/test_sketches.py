@@ -1,0 +1,133 @@
+"""Generated sketches of every family compute the dialect's reference, with the instructions that they are made for."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import numpy as np
+import pytest
+import tvm
+
+from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from autotune_qnn.tuning.replay import new_schedule
+from autotune_qnn.tuning.strategies.sketch import tiled_sketch
+from autotune_qnn.tuning.strategies.sketch_tiling import TiledSketch
+from tests.support.networks import CONVOLUTIONS, ConvCase
+
+VNNI, AVX512, AVX2, PLAIN = (
+    "llvm -mcpu=cascadelake",
+    "llvm -mcpu=skylake-avx512",
+    "llvm -mcpu=haswell",
+    "llvm -mcpu=x86-64",
+)
+EXPAND = ConvCase(14, 14, 96, 64)
+FAMILIES = (
+    EXPAND,
+    ConvCase(15, 15, 3, 20, 3, 2, 1),
+    ConvCase(14, 14, 40, 40, 5, 2, 2, groups=40),
+    ConvCase(9, 9, 32, 64, 3, 1, 1, groups=4),
+    ConvCase(1, 1, 64, 100),
+)
+_SPILL = re.compile(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p")
+
+
+def _task(case: ConvCase, target: TargetSpec, threads: int) -> TuningTask:
+    tasks = lower(case.module(), target, threads).tasks
+    return next(task for task in tasks if task.kind != "plain")
+
+
+def _sketch(case: ConvCase, text: str, threads: int = 1) -> tuple[TuningTask, TargetSpec, TiledSketch]:
+    target = TargetSpec.parse(text)
+    task = _task(case, target, threads)
+    sketch = tiled_sketch(task, target.isa, threads)
+    assert sketch is not None
+    return task, target, sketch
+
+
+@pytest.mark.parametrize(
+    ("case", "text"),
+    [
+        *((case, VNNI) for case in CONVOLUTIONS),
+        *((case, text) for case in FAMILIES for text in (AVX512, AVX2, PLAIN)),
+    ],
+    ids=str,
+)
+def test_sketches_compute_the_reference(case: ConvCase, text: str) -> None:
+    task, target, sketch = _sketch(case, text, threads=2)
+    reason = target.runs_here()
+    if reason is not None:
+        pytest.skip(reason)
+    arguments, expected = task.arguments(seed=3)
+    space = sketch.space()
+    assert space.is_valid(sketch.default())
+    for config in (sketch.default(), space.sample(random.Random(str(case) + text))):
+        schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
+        sketch.apply(schedule, config)
+        tensors = [tvm.runtime.tensor(array) for array in arguments]
+        compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
+        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
+
+
+def _assembly(task: TuningTask, target: TargetSpec, sketch: TiledSketch, **changes: int) -> str:
+    schedule = new_schedule(task.mod)
+    sketch.apply(schedule, sketch.default().replace(**changes))
+    return str(compile_kernel(schedule.mod, target.tvm()).inspect_source("asm"))
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "instruction"),
+    [
+        (EXPAND, VNNI, r"vpdpbusd.*zmm"),
+        (ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64), VNNI, r"vpdpbusd.*zmm"),
+        (EXPAND, AVX512, r"vpmaddwd.*zmm"),
+        (EXPAND, AVX2, r"vpmaddwd.*ymm"),
+        (EXPAND, "llvm -mcpu=alderlake", r"vpdpbusd.*ymm"),
+    ],
+)
+def test_the_instruction_is_in_the_code(case: ConvCase, text: str, instruction: str) -> None:
+    assert re.search(instruction, _assembly(*_sketch(case, text)))
+
+
+def _spills(assembly: str) -> bool:
+    """Whether vectors go to the stack where products are summed; behind the sums they may."""
+    blocks = re.split(r"^\.LBB\w+:", assembly, flags=re.MULTILINE)
+    return any(_SPILL.search(block) is not None for block in blocks if "vpdpbusd" in block)
+
+
+def test_a_tile_that_spills_is_no_candidate() -> None:
+    task, target, sketch = _sketch(EXPAND, VNNI)
+    largest, spilling = {"tile1": 1, "tile2": 7, "tile3": 2}, {"tile1": 2, "tile2": 7, "tile3": 4}
+    space = sketch.space()
+    assert space.is_valid(sketch.default().replace(**largest))
+    assert not _spills(_assembly(task, target, sketch, **largest, step2=1))
+    assert not space.is_valid(sketch.default().replace(**spilling))
+    assert _spills(_assembly(task, target, sketch, **spilling, step2=1))
+
+
+def test_the_whole_register_file_is_used_without_spilling() -> None:
+    """28 sums, two vectors of weights and one of data."""
+    task, target, sketch = _sketch(EXPAND, VNNI)
+    tile = {"tile1": 1, "tile2": 14, "tile3": 2}
+    assert sketch.registers(tile) == 31
+    assert not _spills(_assembly(task, target, sketch, **tile, step2=1))
+
+
+def test_what_is_copied_is_copied_outside_of_what_reads_it() -> None:
+    _, _, sketch = _sketch(ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64), VNNI)
+    assert sketch.structure.staged == ("quads", "data_pad")
+    space, rng = sketch.space(), random.Random(0)
+    for _ in range(20):
+        config = space.sample(rng)
+        assert config["copy1"] <= config["copy0"]
+
+
+def test_mutations_stay_applicable() -> None:
+    task, _, sketch = _sketch(ConvCase(15, 15, 3, 20, 3, 2, 1), VNNI)
+    space, rng = sketch.space(), random.Random(0)
+    config = sketch.default()
+    for _ in range(10):
+        config = space.mutate(config, rng)
+        assert space.is_valid(config)
+        sketch.apply(new_schedule(task.mod), config)
