@@ -97,8 +97,8 @@ def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> 
 def _plain_template(function: Any, threads: int) -> PlainTemplate:
     """The template of a PrimFunc of plain operators; its last parameter is its result."""
     buffers = [(*map(_constant, buffer.shape), _item(buffer)) for buffer in function.params]
-    *_, row, item = (1, *buffers[-1])
-    return PlainTemplate(threads, sum(math.prod(extents) for extents in buffers), row, item)
+    *_, column, row, item = (1, 1, *buffers[-1])
+    return PlainTemplate(threads, sum(math.prod(extents) for extents in buffers), row, item, column)
 
 
 def _item(buffer: Any) -> int:

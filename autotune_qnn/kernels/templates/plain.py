@@ -23,12 +23,14 @@ class PlainTemplate:
         threads: that the kernel may use.
         bytes: that it reads and writes.
         row, item: extent of its result's last axis, and bytes of one of its elements.
+        column: extent of the axis before the last.
     """
 
     threads: int
     bytes: int = 0
     row: int = 0
     item: int = 4
+    column: int = 0
 
     @property
     def name(self) -> str:
@@ -41,13 +43,21 @@ class PlainTemplate:
         others = [lanes for lanes in range(longest, _SHORTEST - 1, -1) if self.row % lanes == 0]
         return (*_LANES, *others[:1]) if self.row % _LANES[0] and others else _LANES
 
+    @property
+    def _short(self) -> bool:
+        return 1 < self.row < _SHORTEST and self.column >= _LANES[0]
+
     def space(self) -> ConfigSpace:
-        """The knobs: lanes of a vector, whether producers are inlined, whether loops run in parallel."""
+        """The knobs: lanes of a vector, whether producers are inlined, whether loops run in parallel.
+
+        across, where rows are short: whether vectors lie along the axis before the last, which is unrolled.
+        """
         return ConfigSpace(
             (
                 Knob("lanes", self._lanes()),
                 Knob("inline", (1, 0)),
                 Knob("parallel", (0, 1) if self.threads > 1 else (0,)),
+                *((Knob("across", (0, 1)),) if self._short else ()),
             )
         )
 
@@ -57,7 +67,8 @@ class PlainTemplate:
             lanes for lanes in self._lanes() if self.row % lanes == 0 and lanes * self.item <= _VECTOR_BYTES
         ]
         parallel = worthwhile(self.bytes / BYTES_PER_NS, self.threads, self.threads)
-        return Config.of(lanes=max(whole, default=_LANES[0]), inline=1, parallel=int(parallel))
+        across = {"across": int(self.column % _LANES[0] == 0)} if self._short else {}
+        return Config.of(lanes=max(whole, default=_LANES[0]), inline=1, parallel=int(parallel), **across)
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule every block of the kernel."""
@@ -95,8 +106,14 @@ def _vectors(sch: Any, block: Any, config: Config) -> None:
     reduction = [loop for loop, kind in zip(loops, kinds, strict=True) if kind == _REDUCTION]
     if not spatial:
         return
-    outer, lane = sch.split(spatial[-1], [None, config["lanes"]])
-    sch.reorder(*spatial[:-1], outer, *reduction, lane)
+    if "across" in config.as_dict() and config["across"] and len(spatial) > 1:
+        columns, lane = sch.split(spatial[-2], [None, config["lanes"]])
+        sch.reorder(*spatial[:-2], columns, spatial[-1], *reduction, lane)
+        sch.unroll(spatial[-1])
+        spatial = [*spatial[:-2], columns, spatial[-1]]
+    else:
+        outer, lane = sch.split(spatial[-1], [None, config["lanes"]])
+        sch.reorder(*spatial[:-1], outer, *reduction, lane)
     sch.vectorize(lane)
     if config["parallel"] and len(spatial) > 1:
         sch.parallel(sch.fuse(*spatial[:-1]) if len(spatial) > 2 else spatial[0])

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+import tvm
 from tvm import relax
 
 from autotune_qnn import dialect as q
 from autotune_qnn.dialect import constant
 from autotune_qnn.engines.relax import TargetSpec, lower
 from autotune_qnn.kernels.channel_moves import channel_sources
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
 
 
 def _calls(shape: tuple[int, ...], *moves: Callable[[Any], Any]) -> list[Any]:
@@ -88,3 +91,22 @@ def test_a_result_with_another_use_is_computed_once_and_whole() -> None:
     names = [task.name for task in lowered.tasks]
     assert names.count("concatenate_1x4x4x40_axis3_of2_turns_0at0_1at0") == 1
     assert sum("concatenate" in name for name in names) == 1
+
+
+@pytest.mark.parametrize("task", [0, 1])
+def test_every_configuration_computes_the_reference(task: int) -> None:
+    target = TargetSpec.parse("llvm -mcpu=haswell")
+    if (reason := target.runs_here()) is not None:
+        pytest.skip(reason)
+    found = lower(_unit(False), target, 2).tasks[task]
+    template = found.template()
+    assert template is not None
+    arguments, expected = found.arguments(seed=5)
+    configs = list(template.space().enumerate())
+    assert template.default() in configs
+    for config in configs:
+        schedule = tvm.s_tir.Schedule(found.mod, debug_mask="none")
+        template.apply(schedule, config)
+        tensors = [tvm.runtime.tensor(array) for array in arguments]
+        compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
+        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
