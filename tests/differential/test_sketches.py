@@ -123,6 +123,15 @@ def test_what_is_copied_is_copied_outside_of_what_reads_it() -> None:
         assert config["copy1"] <= config["copy0"]
 
 
+def test_the_default_asks_ahead_only_for_weights_that_pass_again() -> None:
+    """A row of data has read all weights once before any of them could be used again."""
+    _, _, vector = _sketch(ConvCase(1, 1, 64, 4032), VNNI)
+    assert vector.default()["fetch"] == 0
+    assert vector.default()["tile3"] <= 8
+    _, _, image = _sketch(EXPAND, VNNI)
+    assert image.default()["fetch"] == 1
+
+
 def test_mutations_stay_applicable() -> None:
     task, _, sketch = _sketch(ConvCase(15, 15, 3, 20, 3, 2, 1), VNNI)
     space, rng = sketch.space(), random.Random(0)

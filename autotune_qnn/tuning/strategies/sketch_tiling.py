@@ -38,6 +38,9 @@ _EVEN = 0.95
 _ENOUGH_REUSE = 1.75
 _ENOUGH_ACCUMULATORS = 16
 _MOST_DEFAULTS = 4096
+_SHORT_SUM = 16
+_SHORT_SUM_PENALTY = 1 / 50
+_MOST_STREAMS = 8
 
 Values = Mapping[str, int]
 
@@ -175,6 +178,10 @@ class TiledSketch:
         work = math.prod(self.structure.spatial) * math.prod(self.structure.reduction)
         rate = CONV_MACS_PER_NS if self.structure.dot else BYTES_PER_NS
         values["parallel"] = int(worthwhile(work / rate, self.threads, math.prod(self._outer(values))))
+        passes = math.prod(
+            self._middle(values)[axis] for axis in self._axes if axis not in self.structure.channel_axes
+        )
+        values["fetch"] *= int(passes > 1)  # weights that pass once are not there sooner for being asked for
         values |= {name: min(depth, knobs[name][-1]) for name, depth in self._default_copies(values).items()}
         return Config.from_mapping(values)
 
@@ -185,13 +192,24 @@ class TiledSketch:
             values = dict(zip(names, chosen, strict=True))
             if not self._fits(values):
                 continue
-            tile = self._tile(values)
-            reuse = math.prod(tile) / max(1, sum(self._loads(tile)))
-            rows = sum(tile[axis] for axis in self._free[:-2])
-            enough = min(reuse, _ENOUGH_REUSE) if reuse > 1 else 0.0
-            score = enough + min(math.prod(tile), _ENOUGH_ACCUMULATORS) / 64 - rows / 1000
+            score = self._score(self._tile(values))
             best = max(best, (score, values), key=lambda entry: entry[0])
         return best[1]
+
+    def _score(self, tile: Sequence[int]) -> float:
+        """How good a register tile seems.
+
+        What is computed from a short sum takes as long as the sum; the processor overlaps it with the next tile's
+        products where tiles are small. More streams of weights than a first-level cache has ways displace each other.
+        """
+        sums, channels = math.prod(tile), self.structure.channel_axes
+        reuse = sums / max(1, sum(self._loads(tile)))
+        if self.structure.dot and math.prod(self.structure.heads) <= _SHORT_SUM:
+            return min(reuse, 1.0) - sums * _SHORT_SUM_PENALTY
+        rows = sum(tile[axis] for axis in self._free[:-2]) / 1000
+        streams = math.prod(tile[axis] for axis in channels) > _MOST_STREAMS
+        enough = min(reuse, _ENOUGH_REUSE) if reuse > 1 else 0.0
+        return enough + min(sums, _ENOUGH_ACCUMULATORS) / 64 - rows - float(streams)
 
     def _default_steps(self, knobs: Mapping[str, tuple[int, ...]], tile: int) -> dict[str, int]:
         heads = self.structure.heads
@@ -250,7 +268,11 @@ class TiledSketch:
             if middle[axis] > 1 and axis not in exact:
                 break
             near += 1
-        return {f"copy{place}": near if place == 0 else 1 for place in range(len(structure.staged))}
+        if math.prod(outer) == near == 1:
+            near = 0
+        return {
+            f"copy{place}": near if place == 0 else min(near, 1) for place in range(len(structure.staged))
+        }
 
     def _inner_axes(self, values: Values) -> list[int]:
         """The axes of a task's loops, from the outermost in."""
@@ -272,11 +294,8 @@ class TiledSketch:
         parallel = bool(values["parallel"])
         for place, name in enumerate(structure.staged):
             self._copy(sch, name, place, loops, values[f"copy{place}"], parallel)
-        for name in structure.apart:
-            block = sch.get_sblock(name)
-            if parallel:
-                first = sch.get_loops(block)[:2]
-                sch.parallel(sch.fuse(*first))
+        for name in structure.apart if parallel else ():
+            sch.parallel(sch.fuse(*sch.get_loops(sch.get_sblock(name))[:2]))
         if parallel:
             sch.parallel(loops[0])
         for block in sums:
