@@ -5,8 +5,8 @@
 
 `search` tunes every task afresh with each way of making schedules: `stock` (the rules that TVM has for CPUs),
 `sketches` (the autoscheduler) and `templates` (autotvm), with the same cost model and number of trials. It keeps the
-fastest libraries of each and adds to what the folder holds. `measure` times those once more, in turns, and prints the table;
-it needs the machine for itself. Every candidate's output is checked against the reference.
+fastest libraries of each and adds to what the folder holds. `measure` times those once more, in turns, and prints the
+table; it needs the machine for itself. Every candidate's output is checked against the reference.
 """
 
 from __future__ import annotations

@@ -214,12 +214,10 @@ class TiledSketch:
     def _default_steps(self, knobs: Mapping[str, tuple[int, ...]], tile: int) -> dict[str, int]:
         heads = self.structure.heads
         names = [f"step{axis}" for axis in range(len(heads)) if heads[axis] > 1]
-        if not names:
-            return {}
         if self.structure.dot and math.prod(heads) * tile <= _LONGEST_UNROLL:
             return {name: knobs[name][-1] for name in names}
-        steps = [value for value in knobs[names[-1]] if value * tile <= _USUAL_UNROLL]
-        return {**dict.fromkeys(names, 1), names[-1]: max(steps, default=1)}
+        steps = [value for name in names[-1:] for value in knobs[name] if value * tile <= _USUAL_UNROLL]
+        return {**dict.fromkeys(names, 1), **dict.fromkeys(names[-1:], max(steps, default=1))}
 
     def _default_tasks(self, values: Values) -> dict[str, int]:
         """All tiles along axes of data, unless the data differ from channel to channel and there are many."""
