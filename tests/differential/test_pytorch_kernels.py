@@ -16,6 +16,7 @@ from autotune_qnn import dialect
 from autotune_qnn.dialect import constant, reference
 from autotune_qnn.dialect.engine import StageEngine
 from autotune_qnn.engines.relax import TargetSpec, apply_best, compile_module, lower
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from tests.support.dialect import module, zero
 from tests.support.pytorch_cases import FAMILIES
 from tests.support.pytorch_stage_cases import KINDS, stages
@@ -100,3 +101,27 @@ def test_output_stage_equals_reference(engine: str, channels: int, text: str) ->
     mod = _module(build, (accumulators,))
     (expected,) = reference.run(mod, [accumulators])
     np.testing.assert_array_equal(_run(mod, text, (accumulators,)), expected, strict=True)
+
+
+@pytest.mark.parametrize("parallel", [0, 1])
+def test_sums_are_the_same_on_threads(parallel: int) -> None:
+    target = TargetSpec.parse("llvm -mcpu=cascadelake")
+    _runnable(target.canonical)
+    found = 0
+    with quantized_engine("x86"):
+        for case in FAMILIES["pooling"](np.random.default_rng(3), "x86", "uint8", "NHWC", True):
+            for task in lower(_module(case.build, case.inputs), target, 2).tasks:
+                template = task.template()
+                if template is None or template.name != "sums":
+                    continue
+                config = template.default().replace(parallel=parallel)
+                if not template.space().is_valid(config):
+                    continue
+                schedule = tvm.s_tir.Schedule(task.mod)
+                template.apply(schedule, config)
+                arguments, expected = task.arguments(seed=1)
+                tensors = [tvm.runtime.tensor(array) for array in arguments]
+                compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
+                np.testing.assert_array_equal(tensors[-1].numpy(), expected[0])
+                found += 1
+    assert found

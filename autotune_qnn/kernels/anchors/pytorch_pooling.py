@@ -249,4 +249,5 @@ def _float_mean(call: AnchorCall, count: int, name: str) -> Anchor:
     def lane(index: Sequence[Any]) -> Lane:
         return output.fused(total(index[0], index[-1]) / divisor, output.inverse, small=True)
 
-    return Anchor(lane, "mean", name, 0, SumsTemplate.factory(data.shape[-1], tuple(rows.stages)))
+    template = SumsTemplate.factory(data.shape[-1], tuple(rows.stages), math.prod(data.shape))
+    return Anchor(lane, "mean", name, 0, template)

@@ -16,7 +16,7 @@ from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
-from autotune_qnn.kernels.templates.parallel import CONV_MACS_PER_NS, evenness, worthwhile
+from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     PREFETCH,
     copy_rows,
@@ -30,6 +30,11 @@ _UNROLLED_STEPS = 64
 _LONGEST_UNROLL = 256
 _EVEN = 0.95
 _SHARED_WEIGHTS = 256 * 1024
+
+_LANE_MACS_PER_NS = 13.75
+_SLOW_LANE_MACS_PER_NS = 4.5
+_LANE_OUTPUTS_PER_NS = 1.1
+"""Rough speeds of one thread and lane of a vector: with dot products, without them, and of storing outputs."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,16 @@ class ConvTemplate:
     @cached_property
     def _threads(self) -> int:
         """The threads that the default uses: one where a parallel region would cost more than it gains."""
-        time = self.geometry.macs / CONV_MACS_PER_NS
-        return self.threads if worthwhile(time, self.threads, self.threads) else 1
+        return self.threads if worthwhile(self._nanoseconds, self.threads, self.threads) else 1
+
+    @property
+    def _nanoseconds(self) -> float:
+        """About how long one thread takes: multiplications, those of padding included, and outputs."""
+        geometry = self.geometry
+        vectors = geometry.batch * geometry.out_height * geometry.computed_width * self._blocks
+        macs = vectors * geometry.kernel[0] * geometry.columns * geometry.quads * 4
+        speed = _LANE_MACS_PER_NS if self.dot.intrinsic else _SLOW_LANE_MACS_PER_NS
+        return macs / speed + vectors / _LANE_OUTPUTS_PER_NS
 
     def _evenness(self, tile: Mapping[str, int], band: int, whole: bool = False) -> float:
         return evenness(self._tasks(tile, band, whole), self._threads)

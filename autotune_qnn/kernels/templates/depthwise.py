@@ -14,7 +14,7 @@ from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
-from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, evenness, worthwhile
+from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     divisors,
     find_block,
@@ -25,6 +25,7 @@ from autotune_qnn.kernels.templates.primitives import (
 
 _LONGEST_UNROLL = 96
 _EVEN = 0.95
+_MACS_PER_NS = 12.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,20 @@ class DepthwiseTemplate:
         columns = min(fitting, key=lambda columns: abs(columns - 7))
         row_bytes = self.geometry.computed_width * self.dot.lanes * 5
         bands = [band for band in knobs["band"] if (band + 2) * row_bytes * self.geometry.strides[0] <= 32768]
-        band, time = max(bands, default=1), self.geometry.macs / DEPTHWISE_MACS_PER_NS
+        band, time = max(bands, default=1), self._nanoseconds
         parallel = worthwhile(time, self.threads, self._tasks(band))
         if parallel:
             even = {band: min(evenness(self._tasks(band), self.threads), _EVEN) for band in bands}
             band = max(even, key=lambda band: (even[band], band), default=1)
         return Config.of(columns=columns, band=band, channels_outside=0, parallel=int(parallel))
+
+    @property
+    def _nanoseconds(self) -> float:
+        """About how long one thread takes; lanes without a channel count too."""
+        geometry = self.geometry
+        pixels = geometry.batch * geometry.out_height * geometry.computed_width
+        lanes = ceil_div(geometry.out_channels, self.dot.lanes) * self.dot.lanes
+        return pixels * lanes * geometry.kernel[0] * geometry.kernel[1] / _MACS_PER_NS
 
     def _tasks(self, band: int) -> int:
         """How many tasks there are: bands of that many rows, times blocks of channels."""

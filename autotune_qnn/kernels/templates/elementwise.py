@@ -9,7 +9,7 @@ from typing import Any
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import worthwhile
 
-_ELEMENTS_PER_NS = 8.0
+_ELEMENTS_PER_NS = 16.0
 _LANES = (16, 8)
 
 

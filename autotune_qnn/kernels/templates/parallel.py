@@ -6,7 +6,7 @@ region costs its start, the wait for the last thread, and the first reads of wha
 
 from __future__ import annotations
 
-REGION_NS = 1500.0
+REGION_NS = 1300.0
 """Cost of one region between threads that are awake, measured in networks: 0.9 µs empty, the rest is caches."""
 
 CONV_MACS_PER_NS = 128.0
@@ -20,8 +20,8 @@ def evenness(tasks: int, threads: int) -> float:
     return tasks / (threads * -(-tasks // threads))
 
 
-def worthwhile(nanoseconds: float, threads: int, tasks: int) -> bool:
+def worthwhile(nanoseconds: float, threads: int, tasks: int, regions: int = 1) -> bool:
     """Whether a kernel that one thread runs in that time ends earlier when its tasks are spread over threads."""
     if threads < 2 or tasks < 2:
         return False
-    return nanoseconds / (threads * evenness(tasks, threads)) + REGION_NS < nanoseconds
+    return nanoseconds / (threads * evenness(tasks, threads)) + regions * REGION_NS < nanoseconds
