@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te
 
+from autotune_qnn.kernels.starts import Start
+
 _SCALARS = 64
 _PADDING = 64
 
@@ -51,10 +53,12 @@ class KernelInputs:
     """Collects the parameters of one kernel in the order in which its PrimFunc takes them.
 
     `order` names the channel at each place where an anchor computes one, None where that is their own order.
+    `starts` holds, by the name of a block that sums, what its sums start from.
     """
 
     activations: list[Any] = field(default_factory=list)
     order: NDArray[np.int64] | None = None
+    starts: dict[str, Start] = field(default_factory=dict)
     _arrays: list[NDArray[Any]] = field(default_factory=list)
     _placeholders: list[Any] = field(default_factory=list)
     _integers: _Scalars = field(default_factory=lambda: _Scalars("integers", "int32"))

@@ -22,6 +22,7 @@ from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import Isa, dot_shape
 from autotune_qnn.kernels.lane import Lane
 from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.starts import started
 from autotune_qnn.kernels.storage import Storage
 from autotune_qnn.kernels.templates.base import TemplateFactory
 from autotune_qnn.kernels.templates.elementwise import ElementwiseTemplate
@@ -234,6 +235,7 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     results = _outputs(builder, finished, shape, element)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, *results]).with_attr("global_symbol", "main")
+    func = started(func, builder.inputs.starts)
     if builder.joined is not None:
         func = builder.joined.stored(func)
     elif _extents(results[0]) != shape:

@@ -93,7 +93,7 @@ class Lane:
         """The int32 expression to store: the finished value plus the offset of its storage."""
         value, moved = self.settled(inputs)
         moved += offset
-        return self._plus(inputs, value, moved, self.clamped or self.complete)
+        return self._plus(inputs, value, moved, self.clamped or self.complete or moved == 0)
 
     def real(self, inputs: KernelInputs) -> Any:
         """The finished value as a float32 expression, exact for 8-bit bounds."""
@@ -111,7 +111,7 @@ class Lane:
         if self.clamped or not self._saturates(dtype, offset):
             return self.stored(inputs, offset).astype(dtype)
         flip = 128 if dtype == "uint8" else 0
-        moved = self._moved(inputs, offset - flip)
+        moved = self._moved(inputs, offset, -flip)
         narrow = te.max(te.min(moved, int32(127)), int32(-128)).astype("int8")
         return narrow.astype("uint8") ^ tirx.const(flip, "uint8") if flip else narrow
 
@@ -119,18 +119,22 @@ class Lane:
         """An int32 expression that gives what `stored_byte` stores, once saturated to the dtype."""
         if self.clamped or not self._saturates(dtype, offset):
             return self.stored(inputs, offset)
-        return self._moved(inputs, offset)
+        return self._moved(inputs, offset, 0)
 
     def _saturates(self, dtype: str, offset: int) -> bool:
         """Whether saturation to the dtype does the clamp that is owed."""
         return self.small and (self.low + offset, self.high + offset) == bounds(dtype)
 
-    def _moved(self, inputs: KernelInputs, offset: int) -> Any:
-        """The rounded value, not clamped, plus zero point and offset."""
+    def _moved(self, inputs: KernelInputs, offset: int, further: int) -> Any:
+        """The rounded value, not clamped, plus zero point, offset and a number that is the same in every layer.
+
+        Layers whose zero point and offset cancel, as those behind a relu do, have kernels of their own without them.
+        """
         value = self.value
         if expression_dtype(value) == "float32":
             value = tirx.call_llvm_pure_intrin("int32", "llvm.lrint", value)
-        return self._plus(inputs, value, self.zero_point + offset, self.complete)
+        moved = self.zero_point + offset
+        return self._plus(inputs, value, moved + further, self.complete or moved == 0)
 
     @staticmethod
     def _plus(inputs: KernelInputs, value: Any, moved: int, literal: bool) -> Any:

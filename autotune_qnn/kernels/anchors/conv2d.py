@@ -20,6 +20,7 @@ from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
+from autotune_qnn.kernels.starts import Start
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def conv2d(
     computed in the result's blocks where it has some.
     """
     split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    folded = split.folded(data_zero_point, bias)
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     read = _reader(geometry, data, pad_value)
     simple = in_blocks and geometry.groups == 1 and not shape.tiles
@@ -167,10 +168,20 @@ def conv2d(
 
     if split.remaining.any():
         products = _corrected(inputs, packing, products, _window_sums(geometry, read), split.remaining)
+    if not shape.tiles:
+        padded = np.zeros((packing.groups, packing.padded_group_outputs(shape.lanes)), np.int32)
+        padded[:, : packing.group_outputs] = (folded if blocks is None else folded[blocks.order]).reshape(
+            packing.groups, -1
+        )
+        inputs.starts["conv"] = Start(inputs.vector(padded, "bias"), lambda axes: axes[3])
+        moved = None
+    else:
+        moved = inputs.vector(folded, "bias")
 
     def result(index: Sequence[Any]) -> Any:
         n, y, x, c = index
-        return products[n, y, x, place(c)] + folded[c]
+        value = products(n, y, x, place(c))
+        return value if moved is None else value + moved[c]
 
     return Accumulated(result, geometry.macs, blocks)
 

@@ -27,6 +27,7 @@ from autotune_qnn.kernels.intrinsics.interleave import channel_order
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.lane import bounds
 from autotune_qnn.kernels.operand import Operand
+from autotune_qnn.kernels.starts import Start
 from autotune_qnn.kernels.storage import Storage
 
 _TAPS = 4
@@ -105,6 +106,10 @@ class WideGeometry:
         conv = self.conv
         bands = conv.out_height // self.band
         return (conv.batch, bands, self.groups, self.band, conv.out_width, 4, self.lanes)
+
+    def flat(self, tile: Sequence[Any]) -> Any:
+        """The place in the groups' order of an element of `tiles`."""
+        return tile[2] * self.group + tile[5] * self.lanes + tile[6]
 
     def place(self, index: Sequence[Any]) -> tuple[Any, ...]:
         """The place among `tiles` of an element [batch, row, column, place in the groups' order]."""
@@ -199,15 +204,16 @@ def depthwise_wide(
     packed = inputs.constant(_pack(wide, split.values), "weights")
     products = _products(wide, quads, packed, "depthwise")
     folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    inputs.starts["depthwise"] = Start(folded, wide.flat)
     if not split.remaining.any():
-        return lambda index: products[wide.place(index)] + folded[index[3]]
+        return lambda index: products(*wide.place(index))
     ones = inputs.constant(_pack(wide, np.ones_like(split.values)), "ones")
     sums = _products(wide, quads, ones, "window_sum")
     remaining = inputs.vector(split.remaining, "weight_zero_point")
 
     def corrected(index: Sequence[Any]) -> Any:
         place = wide.place(index)
-        return products[place] - sums[place] * remaining[index[3]] + folded[index[3]]
+        return products[place] - sums[place] * remaining[index[3]]
 
     return corrected
 

@@ -99,7 +99,9 @@ def _onednn(stage: _Stage) -> LaneFunction:
         value = stage.accumulator(index).astype("float32") * data(index)
         value = value if combined else value * weights(index)
         value = (unfused(value) + bias(index)) * output
-        return stage.rounded(value) if zero_last else stage.shifted(unfused(value) + zero_point)
+        if zero_last:
+            return stage.rounded(value)
+        return stage.shifted(unfused(value) + zero_point if stage.zero_point else value)
 
     return lane
 
