@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from autotune_qnn.kernels.anchors.overlap import Blocks
+from autotune_qnn.kernels.elements.requantize import per_channel
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
@@ -169,11 +170,9 @@ def conv2d(
     if split.remaining.any():
         products = _corrected(inputs, packing, products, _window_sums(geometry, read), split.remaining)
     if not shape.tiles:
-        padded = np.zeros((packing.groups, packing.padded_group_outputs(shape.lanes)), np.int32)
-        padded[:, : packing.group_outputs] = (folded if blocks is None else folded[blocks.order]).reshape(
-            packing.groups, -1
-        )
-        inputs.starts["conv"] = Start(inputs.vector(padded, "bias"), lambda axes: axes[3])
+        ordered = folded if blocks is None else folded[blocks.order]
+        starts = _padded_groups(packing, packing.padded_group_outputs(shape.lanes), ordered)
+        inputs.starts["conv"] = Start(inputs.vector(starts, "bias"), lambda axes: axes[3])
         moved = None
     else:
         moved = inputs.vector(folded, "bias")
@@ -186,17 +185,24 @@ def conv2d(
     return Accumulated(result, geometry.macs, blocks)
 
 
+def _padded_groups(geometry: ConvGeometry, outputs: int, values: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A value for each output channel, every group filled up with zeros to `outputs`."""
+    padded = np.zeros((geometry.groups, outputs), np.int32)
+    padded[:, : geometry.group_outputs] = values.reshape(geometry.groups, -1)
+    return padded
+
+
 def _corrected(
     inputs: KernelInputs, geometry: ConvGeometry, products: Any, sums: Any, remaining: NDArray[np.int32]
 ) -> Any:
     """The products minus the window's sum of data times what remains of the weights' zero point."""
     outputs = int(products.shape[3]) // geometry.groups
-    padded = np.zeros((geometry.groups, outputs), np.int32)
-    padded[:, : geometry.group_outputs] = remaining.reshape(geometry.groups, -1)
-    vector = inputs.vector(padded, "weight_zero_point")
+    same = bool((remaining == remaining[0]).all())  # one product a window for all of its channels
+    vector = remaining[:1] if same else _padded_groups(geometry, outputs, remaining)
+    factor = per_channel(inputs, vector.reshape(-1), "weight_zero_point", 0)
 
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
         window = sums[n, y, x, tirx.floordiv(c, outputs) if geometry.groups > 1 else 0]
-        return products[n, y, x, c] - window * vector[c]
+        return products[n, y, x, c] - window * factor([c])
 
     return te.compute(products.shape, element, name="corrected")

@@ -169,19 +169,21 @@ def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[np.int8]:
     return np.ascontiguousarray(ordered.reshape(width, wide.quads, wide.groups, 4, wide.lanes, _TAPS))
 
 
-def _products(wide: WideGeometry, quads: Any, weights: Any, name: str) -> Any:
+def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
+    """The sums over columns and `count` quads of weights, each of the parts in turn over the window's quads."""
     column = te.reduce_axis((0, wide.conv.kernel[1]), "kw")
-    quad = te.reduce_axis((0, wide.quads), "quad")
+    quad = te.reduce_axis((0, count), "quad")
     inner = te.reduce_axis((0, 4), "inner")
     stride, mask = wide.conv.strides[1], tirx.const(255, "int32")
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
-        word = quads[n, b, g, y, quad, x * stride + column, j, v]
+        rows = quad if count == wide.quads else tirx.floormod(quad, wide.quads)
+        word = quads[n, b, g, y, rows, x * stride + column, j, v]
         byte = (word >> (inner * 8)) & mask
         weight = weights[column, quad, g, j, v, inner].astype("int32")
         return te.sum(byte * weight, axis=[column, quad, inner])
 
-    return te.compute(wide.tiles, total, name=name)
+    return te.compute(wide.tiles, total, name="depthwise")
 
 
 def depthwise_wide(
@@ -198,24 +200,28 @@ def depthwise_wide(
     From here on, vectors of `inputs` are in the groups' order too.
     """
     inputs.order = wide.channels
-    split = SplitWeights.of(weights, weight_zero_point, "int8")
+    centred = weights.astype(np.int32) - weight_zero_point.reshape(-1, 1, 1, 1)
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     quads = _quads(wide, _padded(wide, data, pad_value))
-    packed = inputs.constant(_pack(wide, split.values), "weights")
-    products = _products(wide, quads, packed, "depthwise")
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
-    inputs.starts["depthwise"] = Start(folded, wide.flat)
-    if not split.remaining.any():
-        return lambda index: products(*wide.place(index))
-    ones = inputs.constant(_pack(wide, np.ones_like(split.values)), "ones")
-    sums = _products(wide, quads, ones, "window_sum")
-    remaining = inputs.vector(split.remaining, "weight_zero_point")
+    parts = np.concatenate([_pack(wide, part) for part in _parts(centred)], axis=1)
+    products = _products(wide, quads, inputs.constant(parts, "weights"), parts.shape[1])
+    zeros = np.zeros(centred.shape[0], np.int32)
+    folded = SplitWeights(centred, zeros).folded(data_zero_point, bias)
+    inputs.starts["depthwise"] = Start(inputs.vector(folded, "bias"), wide.flat)
+    return lambda index: products(*wide.place(index))
 
-    def corrected(index: Sequence[Any]) -> Any:
-        place = wide.place(index)
-        return products[place] - sums[place] * remaining[index[3]]
 
-    return corrected
+def _parts(centred: NDArray[np.int32]) -> list[NDArray[np.int8]]:
+    """int8 arrays whose sum are the weights minus their zero point: one, or two or three where that takes nine bits.
+
+    Further parts cost a product each, which is less than the window's sum of data for the zero point's sake.
+    """
+    parts: list[NDArray[np.int8]] = []
+    rest = centred
+    while not parts or rest.any():
+        parts.append(np.clip(rest, -128, 127).astype(np.int8))
+        rest = rest - parts[-1]
+    return parts
 
 
 def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, output: Storage) -> Any:

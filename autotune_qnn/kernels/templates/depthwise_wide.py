@@ -18,7 +18,7 @@ from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, quads_i
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all
+from autotune_qnn.kernels.templates.primitives import divisors, unroll_all
 
 _USUAL_COLUMNS = 4
 
@@ -71,7 +71,7 @@ class DepthwiseWideTemplate:
         )
 
     def apply(self, sch: Any, config: Config) -> None:
-        """Schedule the blocks data_pad, quads, window_sum, depthwise, wide and output."""
+        """Schedule the blocks data_pad, quads, depthwise, wide and output."""
         narrow = narrow_intrinsic(self.wide.group, self.output_dtype)
         quads = quads_intrinsic(self.wide.group, self.wide.taps)
         for name in (narrow, quads, self._dot):
@@ -85,9 +85,8 @@ class DepthwiseWideTemplate:
         task = sch.fuse(batch, *order)
         sch.vectorize(lane)
         unroll_all(sch, [tile, register])
-        sums = [block for block in (sch.get_sblock("depthwise"), find_block(sch, "window_sum")) if block]
-        for products in sums:
-            sch.compute_at(products, columns, preserve_unit_loops=True)
+        products = sch.get_sblock("depthwise")
+        sch.compute_at(products, columns, preserve_unit_loops=True)
         sch.reverse_compute_at(output, columns, preserve_unit_loops=True)
         loops = sch.get_loops(output)
         sch.unroll(loops[-2])
@@ -100,8 +99,7 @@ class DepthwiseWideTemplate:
         sch.vectorize(sch.get_loops(padded)[-1])
         if knob["parallel"]:
             sch.parallel(task)
-        for products in sums:
-            self._accumulate(sch, products)
+        self._accumulate(sch, products)
 
     @property
     def _dot(self) -> str:
