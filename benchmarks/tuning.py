@@ -6,7 +6,9 @@
     python benchmarks/tuning.py replay RECORDS [--seeds 20] [--trials 512]
 
 `run` tunes afresh with each search and number of tasks: templates (autotvm), templates at random (random), sketches
-(autoscheduler), both, and templates with what `--log-dir` and the project's own logs know (warm). `prepare` builds
+(autoscheduler), both, and templates with what `--log-dir` and the project's own logs know (warm). Without `--counts` a
+quarter, half and all of the tasks are tuned, evenly picked, with `--trials` shared out likewise, to show how everything
+grows. `prepare` builds
 every configuration of some tasks, `measure` times them once, and `replay` searches the recordings with many seeds:
 there the cost model and random search are compared without noise. `run` and `measure` need the machine for themselves.
 """
@@ -40,10 +42,9 @@ from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.tuner import tune
 from benchmarks.lib import tuning_replay
+from benchmarks.lib.tuning_tables import SECONDS, TRIALS, markdown
 
 SEARCHES = ("autotvm", "random", "autoscheduler", "both", "warm")
-_TRIALS = (64, 128, 256, 512, 1024, 2048, 4096)
-_SECONDS = (15, 30, 60, 120, 240, 480, 960)
 
 
 class Curve(NoProgress):
@@ -63,13 +64,13 @@ class Curve(NoProgress):
 
     def after_trials(self) -> dict[str, float]:
         """Latency after so many trials, once every task has one."""
-        marks = {mark: self.points[mark - 1][1] for mark in _TRIALS if mark <= len(self.points)}
+        marks = {mark: self.points[mark - 1][1] for mark in TRIALS if mark <= len(self.points)}
         return {str(mark): round(value, 4) for mark, value in marks.items() if math.isfinite(value)}
 
     def after_seconds(self) -> dict[str, float]:
         """Latency after so many seconds."""
         found = {}
-        for mark in _SECONDS:
+        for mark in SECONDS:
             values = [value for seconds, value in self.points if seconds <= mark]
             if values and math.isfinite(values[-1]) and self.points[-1][0] >= mark / 2:
                 found[str(mark)] = round(values[-1], 4)
@@ -104,14 +105,24 @@ class PeakMemory:
         self._thread.join()
 
 
+def _evenly(tasks: Sequence[relax.TuningTask], count: int) -> list[relax.TuningTask]:
+    """So many of the tasks, from all over the list, which is sorted by family."""
+    return [tasks[place * len(tasks) // count] for place in range(count)]
+
+
 def _one(
-    search: str, seed: int, tasks: Sequence[relax.TuningTask], arguments: argparse.Namespace, setting: Any
+    search: str,
+    seed: int,
+    tasks: Sequence[relax.TuningTask],
+    trials: int,
+    arguments: argparse.Namespace,
+    setting: Any,
 ) -> dict[str, Any]:
-    """Tune some tasks afresh with one search."""
+    """Tune some tasks afresh with one search and so many trials in all."""
     target, header, build = setting
     options = TuneOptions(
         tuner=TunerChoice.AUTOTVM if search in ("random", "warm") else TunerChoice(search),
-        trials=arguments.trials,
+        trials=trials,
         trials_per_task=arguments.trials_per_task,
         threads=build.threads,
         seed=seed,
@@ -157,45 +168,22 @@ def run(arguments: argparse.Namespace, options: Sequence[str]) -> dict[str, Any]
     """Tune with every search, seed and number of tasks asked for."""
     build, target, header, tasks = _network(options)
     tasks = select_tasks(tasks, arguments.tasks)
-    counts = [min(count, len(tasks)) for count in arguments.counts] or [len(tasks)]
+    every = len(tasks)
+    counts = [min(count, every) for count in arguments.counts] or [
+        max(1, every // 4),
+        max(1, every // 2),
+        every,
+    ]
     rows = []
+    setting = target, header, build
     for count in dict.fromkeys(counts):
+        share = max(1, arguments.trials * count // every)
         for search in arguments.searches:
             for seed in range(arguments.seeds):
-                rows.append(_one(search, seed, tasks[:count], arguments, (target, header, build)))
+                rows.append(_one(search, seed, _evenly(tasks, count), share, arguments, setting))
                 print(json.dumps(rows[-1]), flush=True)
     title = {"cpu": header.cpu, "target": header.target, "threads": header.threads, "model": header.model}
     return {**title, "pinning": header.pinning, "frequency": header.frequency, "rows": rows}
-
-
-def markdown(result: dict[str, Any]) -> str:
-    """The rows of `run` as a table."""
-    head = [
-        "search",
-        "tasks",
-        "trials",
-        "trials/s",
-        "building",
-        "measuring",
-        "sampling",
-        "model",
-        "verifying",
-    ]
-    head += ["confirming", "MB", "latency ms", *(f"at {mark}" for mark in _TRIALS[:4])]
-    lines = [f"{result['model']}; {result['cpu']}, {result['target']}, {result['threads']} thread(s)", ""]
-    lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for row in result["rows"]:
-        phases = row["phase_seconds"]
-        cells: list[object] = [row[name] for name in ("search", "tasks", "trials", "trials_per_second")]
-        cells += [f"{phases[name] / row['seconds']:.0%}" for name in head[4:10]]
-        cells += [row["peak_memory_mb"], row["latency_ms"]]
-        cells += [row["latency_ms_after_trials"].get(str(mark), "") for mark in _TRIALS[:4]]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    lines += [
-        "",
-        "Shares are seconds of a phase over seconds of the run; phases overlap, and builders count one by one.",
-    ]
-    return "\n".join(lines)
 
 
 def prepare(arguments: argparse.Namespace, options: Sequence[str]) -> None:
@@ -247,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     measured = steps.add_parser("measure")
     measured.add_argument("folder", type=Path)
     measured.add_argument("--record", type=Path, required=True, metavar="FOLDER", help="where recordings go")
+    measured.add_argument("--rounds", type=int, default=12, help="times that each is run")
     return parser
 
 
@@ -257,7 +246,7 @@ def main() -> None:
         prepare(arguments, options)
         return
     if arguments.step == "measure":
-        tuning_replay.measure(arguments.folder, arguments.record)
+        tuning_replay.measure(arguments.folder, arguments.record, arguments.rounds)
         return
     if arguments.step == "run":
         result = run(arguments, options)

@@ -1,8 +1,9 @@
 """The cost model: XGBoost from the figures that explain a kernel (`features`) to how fast it will be.
 
-Every task has a model of its own, which starts from a prior that was trained on all other tasks: those of this
-run, and those that earlier runs left in logs. Labels are base-2 logarithms of speed relative to the task's best, so
-that tasks of any size teach each other.
+Every task has a model of its own. It starts from an estimate (`estimate`), which needs no measurement, corrected by a
+prior that was trained on all other tasks: those of this run, and those that earlier runs left in logs. Labels are
+base-2 logarithms of speed relative to the task's best, so that tasks of any size teach each other. Which candidates to
+measure is not a question of the mean alone: `choose` keeps away from what is known already (`gaussian`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from autotune_qnn.tuning import gaussian
+from autotune_qnn.tuning.estimate import derived, estimate
+
 Features = tuple[float, ...]
 Vector = npt.NDArray[np.float64]
 
@@ -25,9 +29,18 @@ _LEAST_ALONE = 8
 _LEAST_PRIOR = 24
 _MOST_PRIOR = 6000
 _GROWTH = 1.5
+_MOST_COMPARED = 256
 _PRIOR_ROUNDS = 80
 _TASK_ROUNDS = 40
 _PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist"}
+_PRIOR_PARAMETERS: Mapping[str, Any] = {"max_depth": 3, "eta": 0.1, "min_child_weight": 20}
+"""What holds for other tasks holds for this one roughly: few and shallow distinctions."""
+_LENGTH = 0.5
+"""The distance, in standard deviations of the features, over which schedules resemble each other."""
+_CURIOSITY = 0.5
+_LEAST_SPREAD = 0.03
+_FIRST_SPREAD = 0.3
+_NEAR_BEST = -1.0
 
 Samples = list[tuple[Features, float]]
 """Features and seconds (inf for a failure) of measured candidates of one task."""
@@ -96,22 +109,26 @@ class SpeedModel:
     def _train_prior(self, groups: Mapping[str, Samples]) -> Any:
         rows: list[Features] = []
         values: list[Vector] = []
+        base: list[Vector] = []
         share = max(_LEAST_GROUP, _MOST_PRIOR // max(1, len(groups)))
         for samples in groups.values():
             taken = samples[-share:]
             rows.extend(features for features, _ in taken)
             values.append(labels([seconds for _, seconds in taken]))
-        return self.train(np.asarray(rows), np.concatenate(values), None, _PRIOR_ROUNDS)
+            guessed = estimate(np.asarray([features for features, _ in taken], dtype=np.float64))
+            base.append(guessed - np.median(guessed))
+        known = np.asarray(rows, dtype=np.float64)
+        return self.train(known, np.concatenate(values), np.concatenate(base), _PRIOR_ROUNDS, prior=True)
 
-    def train(self, rows: Vector, values: Vector, base: Vector | None, rounds: int) -> Any:
-        """A booster of `rounds` trees from feature rows to labels, on top of `base` where given."""
+    def train(self, rows: Vector, values: Vector, base: Vector, rounds: int, *, prior: bool = False) -> Any:
+        """A booster of `rounds` trees from feature rows to labels, on top of `base`."""
         import xgboost
 
         start = time.perf_counter()
-        data = xgboost.DMatrix(rows, label=values)
-        if base is not None:
-            data.set_base_margin(base)
-        booster = xgboost.train(self._parameters, data, num_boost_round=rounds)
+        data = xgboost.DMatrix(derived(rows), label=values)
+        data.set_base_margin(base)
+        parameters = {**self._parameters, **(_PRIOR_PARAMETERS if prior else {})}
+        booster = xgboost.train(parameters, data, num_boost_round=rounds)
         self.seconds += time.perf_counter() - start
         return booster
 
@@ -121,12 +138,11 @@ def _teaches(samples: Samples) -> bool:
     return len(samples) >= _LEAST_GROUP and any(math.isfinite(seconds) for _, seconds in samples)
 
 
-def _predict(booster: Any, rows: Vector, base: Vector | None = None) -> Vector:
+def _predict(booster: Any, rows: Vector, base: Vector) -> Vector:
     import xgboost
 
-    data = xgboost.DMatrix(rows)
-    if base is not None:
-        data.set_base_margin(base)
+    data = xgboost.DMatrix(derived(rows))
+    data.set_base_margin(base)
     return np.asarray(booster.predict(data), dtype=np.float64)
 
 
@@ -138,6 +154,7 @@ class TaskModel:
         self._shared = shared
         self._key = key
         self._own: Any = None
+        self._offset = 0.0
         self._fitted = 0
         self._prior: Any = None
         self._prior_size = 0
@@ -164,15 +181,47 @@ class TaskModel:
         self._shared.samples(self._key).append((features, seconds))
 
     def scores(self, candidates: Sequence[Features]) -> Vector:
-        """The expected logarithm of speed of each candidate; higher is faster. Zeros while nothing is known."""
-        if not candidates or not self.ready:
-            return np.zeros(len(candidates))
+        """The expected logarithm of speed of each candidate; higher is faster. Only differences mean something while
+        nothing of this task was measured; zeros where nothing can be said.
+        """
+        if not candidates:
+            return np.zeros(0)
+        self._ask_prior()
         rows = np.asarray(candidates, dtype=np.float64)
-        base = None if self._prior is None else _predict(self._prior, rows)
+        base = self._base(rows)
         self._fit()
-        if self._own is None:
-            return np.zeros(len(candidates)) if base is None else base
-        return _predict(self._own, rows, base)
+        if self._own is not None:
+            return _predict(self._own, rows, base + self._offset)
+        return base - base.max()
+
+    def choose(
+        self, candidates: Sequence[Features], scores: Vector, count: int, picked: Sequence[Features] = ()
+    ) -> list[int]:
+        """Which candidates to measure next, by their place: those of a high score that are not like what was measured
+        or `picked` already, nor like each other.
+        """
+        samples = self._shared.samples(self._key)[-_MOST_COMPARED:]
+        known = [*(features for features, _ in samples), *picked]
+        start = time.perf_counter()
+        places = gaussian.scaled(np.asarray([*candidates, *known], dtype=np.float64))
+        here, there = places[: len(candidates)], places[len(candidates) :]
+        chosen = gaussian.pick(scores, here, there, _LENGTH, _CURIOSITY * self._spread(), count)
+        self._shared.seconds += time.perf_counter() - start
+        return chosen
+
+    def _spread(self) -> float:
+        """How much schedules that are worth a thought differ here."""
+        samples = self._shared.samples(self._key)
+        if len(samples) < _LEAST_GROUP:
+            return _FIRST_SPREAD
+        values = labels([seconds for _, seconds in samples])
+        good = values[values > _NEAR_BEST]
+        return max(_LEAST_SPREAD, float(good.std()) if len(good) else 0.0)
+
+    def _base(self, rows: Vector) -> Vector:
+        """What is expected of candidates without any measurement of this task."""
+        guessed = estimate(rows)
+        return guessed if self._prior is None else _predict(self._prior, rows, guessed)
 
     def _fit(self) -> None:
         samples = self._shared.samples(self._key)
@@ -180,5 +229,7 @@ class TaskModel:
             return
         rows = np.asarray([features for features, _ in samples], dtype=np.float64)
         values = labels([seconds for _, seconds in samples])
-        base = None if self._prior is None else _predict(self._prior, rows)
-        self._own, self._fitted = self._shared.train(rows, values, base, _TASK_ROUNDS), len(samples)
+        base = self._base(rows)
+        self._offset = float(np.median(values - base))
+        self._own = self._shared.train(rows, values, base + self._offset, _TASK_ROUNDS)
+        self._fitted = len(samples)

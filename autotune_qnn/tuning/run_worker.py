@@ -113,7 +113,7 @@ def _arguments(path: str) -> _Arguments:
     return _cache[path]
 
 
-class _Clock:
+class Clock:
     """Times one loaded kernel in short blocks, a spin loop beside each."""
 
     def __init__(self, module: Any, arguments: _Arguments, number: int, min_repeat_ms: float) -> None:
@@ -150,9 +150,9 @@ class _Clock:
 _shortest_spin = math.inf
 
 
-def _time(module: Any, arguments: _Arguments, request: RunRequest) -> _Clock:
+def _time(module: Any, arguments: _Arguments, request: RunRequest) -> Clock:
     """Repeat until the minimum has settled: at most `repeat` times, on a busy machine twice as often."""
-    clock = _Clock(module, arguments, request.number, request.min_repeat_ms)
+    clock = Clock(module, arguments, request.number, request.min_repeat_ms)
     if clock.once > SLOW_FACTOR * request.best_secs:
         clock.block(min(request.repeat, SLOW_REPEATS), 1)
         return clock
@@ -199,6 +199,13 @@ def _measure(request: RunRequest) -> Measurement:
     return Measurement(Status.OK, tuple(clock.seconds), noise=clock.noise, mhz=core_mhz(), checking=checking)
 
 
+def load(library: str, arguments: str, min_repeat_ms: float) -> Clock | None:
+    """A clock for the kernel of a library, for benchmarks that take turns of their own; None where it is wrong."""
+    loaded = _arguments(arguments)
+    module, difference = _checked(library, loaded)
+    return None if difference else Clock(module, loaded, 1, min_repeat_ms)
+
+
 def _compare(request: CompareRequest) -> list[Measurement]:
     """Every library in turns, the order rotated, so that whatever the machine does hits all alike."""
     arguments = _arguments(request.arguments)
@@ -208,7 +215,7 @@ def _compare(request: CompareRequest) -> list[Measurement]:
         if difference:
             _cache.clear()
             raise RuntimeError(difference)
-        clocks.append(_Clock(module, arguments, 1, request.min_repeat_ms))
+        clocks.append(Clock(module, arguments, 1, request.min_repeat_ms))
     for turn in range(request.rounds):
         for place in range(len(clocks)):
             clocks[(turn + place) % len(clocks)].block(COMPARED_REPEATS)

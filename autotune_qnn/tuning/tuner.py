@@ -36,6 +36,7 @@ from autotune_qnn.tuning.scheduler import (
     is_finished,
     order_tasks,
 )
+from autotune_qnn.tuning.search import batch_size
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
@@ -230,6 +231,8 @@ class _Loop:
     def _propose(self, work: _Work, arm: _Arm) -> bool:
         """Queue new candidates; where there are none, the search is exhausted afterwards."""
         count = min(self._options.batch, self._remaining())
+        if arm.state.tuner is TunerName.AUTOTVM:
+            count = batch_size(arm.state.trials, count)
         if not work.state.trials:
             count = min(count, self._first_share)
         if self._options.trials_per_task is not None:

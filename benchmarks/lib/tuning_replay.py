@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ import tvm_ffi
 from autotune_qnn.engines import relax
 from autotune_qnn.host import cpu_model
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning import build_worker, run_worker
 from autotune_qnn.tuning.cost_model import Samples, SpeedModel
 from autotune_qnn.tuning.features import VERSION, features
 from autotune_qnn.tuning.replay import TVM_ERRORS, new_schedule
-from autotune_qnn.tuning.search import KnobSearch
+from autotune_qnn.tuning.search import KnobSearch, batch_size
 
 BATCH = 12
+_REPEAT_MS = 1.0
 MARKS = (8, 16, 32, 64, 128, 256, 512)
 NEAR = (0.05, 0.02, 0.01)
 
@@ -57,8 +60,8 @@ class Table:
 
 
 def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, folder: Path, limit: int) -> int:
-    """Build up to `limit` configurations of a task's template into a folder; those there already stay. Returns how
-    many there are.
+    """Build up to `limit` configurations of a task's template, drawn at random where there are more, into a folder;
+    those there already stay. Returns how many there are.
     """
     template = task.template()
     assert template is not None
@@ -69,7 +72,9 @@ def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, fold
     np.savez(place / "data.npz", **arrays, **{f"expected{i}": array for i, array in enumerate(expected)})
     rows: list[Any] = []
     seen: set[int] = set()
-    configs = [template.default(), *template.space().enumerate()]
+    others = list(template.space().enumerate())
+    random.Random(0).shuffle(others)
+    configs = [template.default(), *others]
     for number, config in enumerate(configs):
         schedule = new_schedule(task.mod)
         try:
@@ -82,7 +87,7 @@ def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, fold
         seen.add(identity)
         library = place / f"{number}.so"
         if not library.is_file():
-            build_worker.export(build_worker.compile_kernel(schedule.mod, target.tvm()), library)
+            build_worker.export(compile_kernel(schedule.mod, target.tvm()), library)
         rows.append([library.name, config.as_dict(), features(schedule.mod, task.macs, threads)])
     title = {"task": task.name, "target": target.canonical, "threads": threads, "features": VERSION}
     knobs = [[knob.name, list(knob.values)] for knob in template.space().knobs]
@@ -90,24 +95,41 @@ def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, fold
     return len(rows)
 
 
-def measure(folder: Path, output: Path) -> None:
-    """Time everything prepared in a folder's tasks and write one recording a task. Needs the machine for itself."""
+def measure(folder: Path, output: Path, rounds: int) -> None:
+    """Time everything prepared in a folder's tasks and write one recording a task. Needs the machine for itself.
+
+    Every kernel of a task is loaded and checked, then all are timed in rounds of about a millisecond each, in an
+    order of its own every round: what the machine does for a second hits different kernels in each. The minimum of
+    the rounds counts.
+    """
     output.mkdir(parents=True, exist_ok=True)
     for index in sorted(folder.glob("*/index.json")):
         record = json.loads(index.read_text())
-        rows = []
-        for library, config, seen in record["rows"]:
-            request = run_worker.RunRequest(
-                str(index.parent / library), str(index.parent / "data.npz"), 1, 20, 1.0
-            )
-            result = run_worker.handle(request)
-            assert isinstance(result, run_worker.Measurement)
-            seconds = float(f"{min(result.run_secs):.5g}") if result.run_secs else None
-            rows.append([list(config.values()), seen, seconds])
-        whole = {**record, "cpu": cpu_model(), "rows": rows}
+        seconds = _in_rounds([index.parent / row[0] for row in record["rows"]], rounds)
+        triples = zip(record["rows"], seconds, strict=True)
+        rows = [[list(config.values()), seen, value] for (_, config, seen), value in triples]
+        whole = {**record, "cpu": cpu_model(), "rounds": rounds, "rows": rows}
         with gzip.open(output / f"{record['task']}.json.gz", "wt") as file:
             json.dump(whole, file, separators=(",", ":"))
-        print(f"{record['task']}: {len(rows)} configurations")
+        print(f"{record['task']}: {len(rows)} configurations", flush=True)
+
+
+def _in_rounds(libraries: Sequence[Path], rounds: int) -> list[float | None]:
+    """The shortest time of each library's kernel; None for one that computes something wrong."""
+    clocks = {}
+    for place, library in enumerate(libraries):
+        clock = run_worker.load(str(library), str(library.parent / "data.npz"), _REPEAT_MS)
+        if clock is not None:
+            clocks[place] = clock
+    order = list(clocks)
+    for turn in range(rounds):
+        random.Random(turn).shuffle(order)
+        for place in order:
+            clocks[place].block(1)
+    return [
+        float(f"{min(clocks[place].seconds):.5g}") if place in clocks else None
+        for place in range(len(libraries))
+    ]
 
 
 def read(path: Path) -> Table:
@@ -140,7 +162,7 @@ def search(table: Table, seed: int, trials: int, others: Sequence[Table], *, gui
     found: list[float] = []
     best = math.inf
     while len(found) < min(trials, len(table.rows)):
-        picked = searcher.propose(BATCH)
+        picked = searcher.propose(batch_size(len(found), BATCH))
         if not picked:
             break
         for config in picked:
@@ -181,7 +203,7 @@ def compare(tables: Sequence[Table], seeds: int, trials: int) -> list[dict[str, 
                         if mark <= max(last, MARKS[0])
                     },
                     "trials_to_within": {
-                        f"{near:.0%}": round(statistics.mean(trials_to(run, near) for run in runs), 1)
+                        f"{near:.0%}": statistics.median(trials_to(run, near) for run in runs)
                         for near in NEAR
                     },
                 }
@@ -190,7 +212,8 @@ def compare(tables: Sequence[Table], seeds: int, trials: int) -> list[dict[str, 
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a table: seconds relative to the best after so many trials, and trials to come near the best."""
+    """The rows as a table: seconds relative to the best after so many trials, and trials to come near the best
+    (medians over seeds)."""
     marks = [str(mark) for mark in MARKS]
     nears = [f"{near:.0%}" for near in NEAR]
     head = ["task", "configurations", "search", *(f"after {m}" for m in marks), *(f"to {n}" for n in nears)]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autotune_qnn.tuning import gaussian
+from autotune_qnn.tuning.estimate import derived, estimate
+from autotune_qnn.tuning.features import NAMES
+
+
+def kernel_features(**values: float) -> np.ndarray:
+    """One row: a convolution with 2¹⁶ instructions in 2⁸ tiles of 8 accumulators, but for `values`."""
+    plain = {"hot_steps": 16.0, "hot_outside": 8.0, "hot_accumulators": 8.0, "hot_loads_per_step": 0.75}
+    found = {**dict.fromkeys(NAMES, 0.0), **plain, **values}
+    return np.asarray([[found[name] for name in NAMES]])
+
+
+def test_the_estimate_knows_latency_loads_traffic_and_spilling() -> None:
+    plain = estimate(kernel_features())[0]
+    assert plain == pytest.approx(-16.0, abs=0.05), "one instruction a cycle"
+    assert estimate(kernel_features(hot_accumulators=1.0))[0] == pytest.approx(plain - np.log2(5), abs=0.05)
+    assert estimate(kernel_features(hot_loads_per_step=2.0))[0] < plain - 0.5
+    assert estimate(kernel_features(hot_traffic_32k=24.0))[0] < plain - 1.0
+    assert estimate(kernel_features(hot_accumulators=100.0))[0] < plain
+
+
+def test_the_estimate_lets_outputs_of_short_tiles_hide_behind_sums() -> None:
+    def both(tiles: float) -> float:
+        return float(estimate(kernel_features(hot_outside=tiles, other_steps=13.0))[0])
+
+    assert both(12.0) > both(6.0) + 0.5
+
+
+def test_features_of_another_version_are_estimated_alike() -> None:
+    assert not estimate(np.ones((3, 2))).any()
+    assert derived(np.ones((3, 2))).shape == (3, 2)
+    assert derived(kernel_features()).shape == (1, len(NAMES) + 5)
+
+
+def test_picks_are_high_and_unlike_each_other() -> None:
+    places = np.asarray([[0.0], [0.01], [0.02], [3.0], [6.0]])
+    mean = np.asarray([1.0, 0.99, 0.98, 0.9, 0.2])
+    nothing = np.zeros((0, 1))
+    assert gaussian.pick(mean, places, nothing, 0.5, 0.0, 3) == [0, 1, 2], "without curiosity the best"
+    assert gaussian.pick(mean, places, nothing, 0.5, 0.5, 3)[:2] == [0, 3]
+    assert gaussian.pick(mean, places, np.asarray([[0.0]]), 0.5, 0.5, 1) == [3], "the first is known already"
+    assert sorted(gaussian.pick(mean, places, nothing, 0.5, 0.5, 9)) == [0, 1, 2, 3, 4]
+
+
+def test_regression_passes_through_what_is_known_and_returns_to_the_mean() -> None:
+    known = np.asarray([[0.0], [1.0]])
+    found = gaussian.regress(known, np.asarray([1.0, 3.0]), np.asarray([[0.0], [1.0], [50.0]]), 0.35, 1e-6)
+    assert found == pytest.approx([1.0, 3.0, 2.0], abs=1e-3)
+
+
+def test_columns_that_never_vary_count_for_nothing() -> None:
+    rows = np.asarray([[1.0, 5.0, 2.0], [3.0, 5.0, 2.0]])
+    assert gaussian.scaled(rows).shape == (2, 1)
+    assert not gaussian.scaled(np.ones((4, 2))).any()
