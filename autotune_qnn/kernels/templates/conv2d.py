@@ -30,6 +30,10 @@ _UNROLLED_STEPS = 64
 _LONGEST_UNROLL = 256
 _EVEN = 0.95
 _SHARED_WEIGHTS = 256 * 1024
+_SHORT_SUM = 16
+"""Steps of a sum that takes no longer than what is computed from it."""
+_MOST_STREAMS = 8
+"""Vectors of weights a step: more lie in more places than a first-level cache has ways, and displace each other."""
 
 _LANE_MACS_PER_NS = 13.75
 _SLOW_LANE_MACS_PER_NS = 4.5
@@ -76,6 +80,7 @@ class ConvTemplate:
         rows, columns, blocks: the register tile. quads: unrolled steps of the reduction. unroll_kernel: whether
         the kernel's rows and columns are unrolled too. band: tiles of rows that are finished before the next
         output channels (1: data stays in cache; all: weights do). pad_in_band: copy the border band by band.
+        fetch: ask for the weights of the next channels while these are computed (not where all steps are unrolled).
         parallel: whether the tasks, bands times channel blocks (bands alone with pad_in_band), are spread over
         threads. With all rows in one band threads share the data and split the weights, otherwise the reverse.
         """
@@ -88,6 +93,7 @@ class ConvTemplate:
             Knob("unroll_kernel", (0, 1) if geometry.kernel[0] * geometry.columns > 1 else (0,)),
             Knob("band", divisors(geometry.out_height, geometry.out_height)),
             Knob("pad_in_band", (0, 1) if geometry.padded else (0,)),
+            Knob("fetch", (1, 0) if self.dot.intrinsic and self._blocks > 1 else (0,)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         )
         return ConfigSpace(knobs, self._fits)
@@ -103,14 +109,25 @@ class ConvTemplate:
                     values = {"rows": rows, "columns": columns, "blocks": blocks}
                     if self._registers(values) > self.dot.registers:
                         continue
-                    pixels = rows * columns
-                    reuse = pixels * blocks / (pixels + blocks)
-                    score = min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - rows / 1000
-                    score *= self._evenness(values, self._even_band(values))
+                    score = self._score(values) * self._evenness(values, self._even_band(values))
                     if best is None or score > best[0]:
                         best = (score, values)
         assert best is not None  # one pixel and one block always fit
         return self._completed(best[1], knobs)
+
+    def _score(self, tile: Mapping[str, int]) -> float:
+        """How good a register tile seems; small ones overlap short sums with what is computed from the last."""
+        blocks, pixels = tile["blocks"], tile["rows"] * tile["columns"]
+        reuse = pixels * blocks / (pixels + blocks)
+        if self.dot.intrinsic and self._steps <= _SHORT_SUM:
+            return min(reuse, 1.0) - pixels * blocks / 64
+        streams = float(self.dot.intrinsic and blocks > _MOST_STREAMS)
+        return min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - tile["rows"] / 1000 - streams
+
+    @property
+    def _steps(self) -> int:
+        """Quads of bytes that are summed up."""
+        return self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads
 
     def _completed(self, tile: dict[str, int], knobs: Mapping[str, tuple[int, ...]]) -> Config:
         work = tile["rows"] * tile["columns"] * tile["blocks"]
@@ -122,6 +139,11 @@ class ConvTemplate:
         values["unroll_kernel"] = 1 if 1 in knobs["unroll_kernel"] and small else 0
         values["pad_in_band"] = int(self._pads_in_band(tile))
         values["band"] = self._even_band(tile, bool(values["pad_in_band"]))
+        pixels = self.geometry.batch * self.geometry.out_height * self.geometry.computed_width
+        again = (
+            pixels > tile["rows"] * tile["columns"]
+        )  # weights that pass once come no sooner for being asked for
+        values["fetch"] = int(1 in knobs["fetch"] and again)
         values["parallel"] = int(self._threads > 1 and self._tasks(tile, values["band"]) > 1)
         return Config.from_mapping({name: values[name] for name in knobs})
 
@@ -218,9 +240,8 @@ class ConvTemplate:
 
     def _fetch_ahead(self, sch: Any, quads: Any, knob: Mapping[str, int]) -> None:
         """While one block of channels is computed, ask for the weights of the next, where there is one."""
-        kernel = self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads
-        distance = knob["blocks"] * kernel * self.dot.lanes * 4
-        if self.dot.intrinsic and not knob["unroll_kernel"] and self._blocks > knob["blocks"]:
+        distance = knob["blocks"] * self._steps * self.dot.lanes * 4
+        if knob["fetch"] and not knob["unroll_kernel"] and self._blocks > knob["blocks"]:
             sch.annotate(quads, PREFETCH, distance)
 
     @property

@@ -59,13 +59,13 @@ class DepthwiseWideTemplate:
         return ConfigSpace(knobs, self._fits)
 
     def default(self) -> Config:
-        """Four columns, sixteen accumulators."""
+        """About four columns, sixteen accumulators."""
         knobs = {knob.name: knob.values for knob in self.space().knobs}
         fitting = [columns for columns in knobs["columns"] if self._fits({"columns": columns})]
         tasks = math.prod(self.wide.tiles[:3])
         time = self.wide.conv.macs / DEPTHWISE_MACS_PER_NS
         return Config.of(
-            columns=min(fitting, key=lambda columns: (abs(columns - _USUAL_COLUMNS), -columns)),
+            columns=min(fitting, key=lambda columns: (abs(columns - _USUAL_COLUMNS), columns)),
             groups_outside=0,
             parallel=int(worthwhile(time, self.threads, tasks)),
         )
