@@ -64,11 +64,14 @@ def test_a_run_measures_its_budget_and_resumes_without_repeating(tmp_path: Path)
 
 
 def test_sketches_start_from_the_default_schedule(tmp_path: Path) -> None:
-    """The default is the first trial, so that a build with the best history is never slower than without."""
+    """The default is tried with the first sketches (which of them ends first is chance), so that a build with the best
+    history is never slower than without.
+    """
     with open_store(tmp_path) as store:
         tune(TASKS[1:], HostTarget(), store, options(9, TunerChoice.AUTOSCHEDULER))
         assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
-        assert store.records(TASKS[1].key)[0].config == {"rows": 4, "columns": 16, "unroll": 1}
+        tried = [record.config for record in store.records(TASKS[1].key)]
+        assert {"rows": 4, "columns": 16, "unroll": 1} in tried
         resumed = tune(TASKS[1:], HostTarget(), store, options(12, TunerChoice.AUTOSCHEDULER))
         assert (resumed.measured, resumed.resumed) == (3, 9)
         assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
