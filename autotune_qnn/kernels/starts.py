@@ -11,6 +11,8 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
+from autotune_qnn.kernels.statements import with_fields, with_parts
+
 
 @dataclass(frozen=True)
 class Start:
@@ -35,34 +37,13 @@ def _rewritten(stmt: Any, starts: Mapping[str, Start], buffers: Mapping[str, Any
     def inner(part: Any) -> Any:
         return _rewritten(part, starts, buffers)
 
-    if isinstance(stmt, tirx.SeqStmt):
-        return tirx.SeqStmt([inner(part) for part in stmt.seq])
-    if isinstance(stmt, tirx.For):
-        fields = (stmt.loop_var, stmt.min, stmt.extent, stmt.kind)
-        return tirx.For(*fields, inner(stmt.body), stmt.thread_binding, stmt.annotations, stmt.step)
-    if isinstance(stmt, s_tir.SBlockRealize):
-        return s_tir.SBlockRealize(stmt.iter_values, stmt.predicate, inner(stmt.block))
     if not isinstance(stmt, s_tir.SBlock):
-        return stmt
+        return with_parts(stmt, inner)
     start = starts.get(stmt.name_hint)
     if start is None:
-        return _block(stmt, inner(stmt.body), stmt.init)
+        return with_fields(stmt, body=inner(stmt.body))
     buffer = buffers[start.vector.op.name]
     place = start.place([axis.var for axis in stmt.iter_vars])
     first = tirx.BufferStore(stmt.init.buffer, buffer[place], stmt.init.indices)
     # The read is not declared: it belongs to the start only, and intrinsics match a block's reads one by one.
-    return _block(stmt, stmt.body, first)
-
-
-def _block(old: Any, body: Any, init: Any) -> Any:
-    return s_tir.SBlock(
-        old.iter_vars,
-        old.reads,
-        old.writes,
-        old.name_hint,
-        body,
-        init,
-        old.alloc_buffers,
-        old.match_buffers,
-        old.annotations,
-    )
+    return with_fields(stmt, init=first)

@@ -7,6 +7,7 @@ from typing import Any
 from tvm import s_tir, tirx
 
 from autotune_qnn.errors import BuildError
+from autotune_qnn.kernels.statements import with_fields
 from autotune_qnn.kernels.tiles import ANNOTATION, TileKnobs, TileProblem, UnfitForTiles, write_tiles
 from autotune_qnn.kernels.tiles.reading import find_blocks
 
@@ -14,17 +15,7 @@ from autotune_qnn.kernels.tiles.reading import find_blocks
 def _without(block: Any, body: Any, buffer: Any) -> Any:
     """A block with another body and without one of its buffers."""
     buffers = [kept for kept in block.alloc_buffers if not kept.same_as(buffer)]
-    return s_tir.SBlock(
-        block.iter_vars,
-        block.reads,
-        block.writes,
-        block.name_hint,
-        body,
-        block.init,
-        buffers,
-        block.match_buffers,
-        block.annotations,
-    )
+    return with_fields(block, body=body, alloc_buffers=buffers)
 
 
 def _replaced(root: Any, problem: TileProblem, code: Any) -> Any:

@@ -15,6 +15,8 @@ from typing import Any
 from tvm import sym, tirx
 from tvm.target import codegen
 
+from autotune_qnn.kernels.statements import with_parts
+
 _LANES, _VECTORS = 16, 4
 _FLIP = 128
 _WORDS = "llvm.x86.avx512.packssdw.512"
@@ -147,23 +149,7 @@ def _sequence(statements: Sequence[Any], analyzer: Any) -> list[Any]:
 def _rewrite(stmt: Any, analyzer: Any) -> Any:
     if isinstance(stmt, tirx.SeqStmt):
         return tirx.SeqStmt(_sequence(list(stmt.seq), analyzer))
-    if isinstance(stmt, tirx.For):
-        return tirx.For(
-            stmt.loop_var,
-            stmt.min,
-            stmt.extent,
-            stmt.kind,
-            _rewrite(stmt.body, analyzer),
-            stmt.thread_binding,
-            stmt.annotations,
-            stmt.step,
-        )
-    if isinstance(stmt, tirx.AttrStmt):
-        return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rewrite(stmt.body, analyzer))
-    if isinstance(stmt, tirx.IfThenElse):
-        otherwise = None if stmt.else_case is None else _rewrite(stmt.else_case, analyzer)
-        return tirx.IfThenElse(stmt.condition, _rewrite(stmt.then_case, analyzer), otherwise)
-    return stmt
+    return with_parts(stmt, lambda part: _rewrite(part, analyzer))
 
 
 @tirx.transform.prim_func_pass(opt_level=0, name="autotune_qnn.PackStores")

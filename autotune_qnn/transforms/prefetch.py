@@ -12,6 +12,7 @@ from typing import Any
 
 from tvm import ir, tirx
 
+from autotune_qnn.kernels.statements import with_body, with_parts
 from autotune_qnn.kernels.templates.primitives import PREFETCH
 
 _READ, _SECOND_LEVEL, _DATA = 0, 2, 1
@@ -52,36 +53,14 @@ def _ahead(loop: Any, distance: int) -> Any:
         if isinstance(statement, tirx.BufferStore):
             _loads(statement.value, found)
     fetches = [_fetch(load, distance) for load in found.values()]
-    return _with_body(loop, tirx.SeqStmt([*fetches, *statements]))
-
-
-def _with_body(loop: Any, body: Any) -> Any:
-    return tirx.For(
-        loop.loop_var,
-        loop.min,
-        loop.extent,
-        loop.kind,
-        body,
-        loop.thread_binding,
-        loop.annotations,
-        loop.step,
-    )
+    return with_body(loop, tirx.SeqStmt([*fetches, *statements]))
 
 
 def _rewrite(stmt: Any) -> Any:
-    if isinstance(stmt, tirx.SeqStmt):
-        return tirx.SeqStmt([_rewrite(inner) for inner in stmt.seq])
-    if isinstance(stmt, tirx.For):
-        return _with_body(stmt, _rewrite(stmt.body))
-    if isinstance(stmt, tirx.AttrStmt):
-        if stmt.attr_key == PREFETCH:
-            inner = stmt.body
-            return _ahead(inner, int(stmt.value)) if isinstance(inner, tirx.For) else inner
-        return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rewrite(stmt.body))
-    if isinstance(stmt, tirx.IfThenElse):
-        otherwise = None if stmt.else_case is None else _rewrite(stmt.else_case)
-        return tirx.IfThenElse(stmt.condition, _rewrite(stmt.then_case), otherwise)
-    return stmt
+    if isinstance(stmt, tirx.AttrStmt) and stmt.attr_key == PREFETCH:
+        inner = stmt.body
+        return _ahead(inner, int(stmt.value)) if isinstance(inner, tirx.For) else inner
+    return with_parts(stmt, _rewrite)
 
 
 @tirx.transform.prim_func_pass(opt_level=0, name="autotune_qnn.PrefetchWeights")

@@ -13,6 +13,7 @@ from typing import Any
 import tvm
 from tvm import tirx
 
+from autotune_qnn.kernels.statements import with_parts
 from autotune_qnn.kernels.storage import ALIGNED
 
 STACK_LIMIT_BYTES = 16384
@@ -27,31 +28,12 @@ def _allocation_bytes(buffer: Any) -> int | None:
 
 
 def _rewrite(stmt: Any) -> Any:
-    if isinstance(stmt, tirx.SeqStmt):
-        return tirx.SeqStmt([_rewrite(inner) for inner in stmt.seq])
-    if isinstance(stmt, tirx.For):
-        body = _rewrite(stmt.body)
-        return tirx.For(
-            stmt.loop_var,
-            stmt.min,
-            stmt.extent,
-            stmt.kind,
-            body,
-            stmt.thread_binding,
-            stmt.annotations,
-            stmt.step,
-        )
-    if isinstance(stmt, tirx.AttrStmt):
-        return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, _rewrite(stmt.body))
-    if isinstance(stmt, tirx.IfThenElse):
-        otherwise = None if stmt.else_case is None else _rewrite(stmt.else_case)
-        return tirx.IfThenElse(stmt.condition, _rewrite(stmt.then_case), otherwise)
     if isinstance(stmt, tirx.AllocBuffer):
         size = None if stmt.buffer.name.startswith(ALIGNED) else _allocation_bytes(stmt.buffer)
         if size is not None and size <= STACK_LIMIT_BYTES:
             annotations = {**dict(stmt.annotations), "disable_lower_builtin": tirx.IntImm("int32", 1)}
             return tirx.AllocBuffer(stmt.buffer, annotations)
-    return stmt
+    return with_parts(stmt, _rewrite)
 
 
 @tirx.transform.prim_func_pass(opt_level=0, name="autotune_qnn.StackAccumulators")

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import ir, s_tir, te, tirx
 
+from autotune_qnn.kernels.statements import with_fields, with_parts
+
 
 def first_channel(group: Any, size: int, channels: int) -> Any:
     """The channel at which a group of `size` begins."""
@@ -95,34 +97,17 @@ def _rewritten(stmt: Any, old: Any, new: Any, place: Place) -> Any:
     def inner(part: Any) -> Any:
         return _rewritten(part, old, new, place)
 
-    if isinstance(stmt, tirx.SeqStmt):
-        return tirx.SeqStmt([inner(part) for part in stmt.seq])
-    if isinstance(stmt, tirx.For):
-        fields = (stmt.loop_var, stmt.min, stmt.extent, stmt.kind)
-        return tirx.For(*fields, inner(stmt.body), stmt.thread_binding, stmt.annotations, stmt.step)
-    if isinstance(stmt, s_tir.SBlockRealize):
-        return s_tir.SBlockRealize(stmt.iter_values, stmt.predicate, inner(stmt.block))
     if isinstance(stmt, tirx.BufferStore) and stmt.buffer.same_as(old):
         return tirx.BufferStore(new, stmt.value, place(stmt.indices))
     if not isinstance(stmt, s_tir.SBlock):
-        return stmt
+        return with_parts(stmt, inner)
     writes = [
         ir.TensorRegion(new, _single(place([part.min for part in region.region])), region.ty)
         if region.source.same_as(old)
         else region
         for region in stmt.writes
     ]
-    return s_tir.SBlock(
-        stmt.iter_vars,
-        stmt.reads,
-        writes,
-        stmt.name_hint,
-        inner(stmt.body),
-        stmt.init,
-        stmt.alloc_buffers,
-        stmt.match_buffers,
-        stmt.annotations,
-    )
+    return with_fields(stmt, writes=writes, body=inner(stmt.body))
 
 
 def _single(indices: list[Any]) -> list[Any]:

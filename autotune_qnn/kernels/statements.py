@@ -1,0 +1,40 @@
+"""TensorIR statements made anew with other parts: what passes over lowered and unlowered code have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tvm import s_tir, tirx
+
+Change = Callable[[Any], Any]
+"""From a statement to the one that takes its place."""
+
+
+def with_parts(stmt: Any, change: Change) -> Any:
+    """The statement with `change` made of what it consists of; one without parts, or a block, as it is."""
+    if isinstance(stmt, tirx.SeqStmt):
+        return tirx.SeqStmt([change(part) for part in stmt.seq])
+    if isinstance(stmt, tirx.For):
+        return with_body(stmt, change(stmt.body))
+    if isinstance(stmt, tirx.AttrStmt):
+        return tirx.AttrStmt(stmt.node, stmt.attr_key, stmt.value, change(stmt.body))
+    if isinstance(stmt, tirx.IfThenElse):
+        otherwise = None if stmt.else_case is None else change(stmt.else_case)
+        return tirx.IfThenElse(stmt.condition, change(stmt.then_case), otherwise)
+    if isinstance(stmt, s_tir.SBlockRealize):
+        return s_tir.SBlockRealize(stmt.iter_values, stmt.predicate, change(stmt.block))
+    return stmt
+
+
+def with_body(loop: Any, body: Any) -> Any:
+    """The loop around another body."""
+    fields = (loop.loop_var, loop.min, loop.extent, loop.kind)
+    return tirx.For(*fields, body, loop.thread_binding, loop.annotations, loop.step)
+
+
+def with_fields(block: Any, **changed: Any) -> Any:
+    """The block with some of its fields (body, init, writes, alloc_buffers, annotations) changed."""
+    names = ("iter_vars", "reads", "writes", "name_hint", "body")
+    more = ("init", "alloc_buffers", "match_buffers", "annotations")
+    return s_tir.SBlock(*(changed.get(name, getattr(block, name)) for name in (*names, *more)))
