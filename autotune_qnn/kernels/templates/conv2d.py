@@ -140,10 +140,8 @@ class ConvTemplate:
         values["pad_in_band"] = int(self._pads_in_band(tile))
         values["band"] = self._even_band(tile, bool(values["pad_in_band"]))
         pixels = self.geometry.batch * self.geometry.out_height * self.geometry.computed_width
-        again = (
-            pixels > tile["rows"] * tile["columns"]
-        )  # weights that pass once come no sooner for being asked for
-        values["fetch"] = int(1 in knobs["fetch"] and again)
+        # Weights that pass once come no sooner for being asked for.
+        values["fetch"] = int(1 in knobs["fetch"] and pixels > tile["rows"] * tile["columns"])
         values["parallel"] = int(self._threads > 1 and self._tasks(tile, values["band"]) > 1)
         return Config.from_mapping({name: values[name] for name in knobs})
 
