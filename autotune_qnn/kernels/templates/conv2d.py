@@ -121,7 +121,7 @@ class ConvTemplate:
         reuse = pixels * blocks / (pixels + blocks)
         if self.dot.intrinsic and self._steps <= _SHORT_SUM:
             return min(reuse, 1.0) - pixels * blocks / 64
-        streams = float(self.dot.intrinsic and blocks > _MOST_STREAMS)
+        streams = float(bool(self.dot.intrinsic) and blocks > _MOST_STREAMS)
         return min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - tile["rows"] / 1000 - streams
 
     @property
