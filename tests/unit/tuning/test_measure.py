@@ -92,7 +92,7 @@ def test_every_way_to_fail_is_data_and_the_next_trial_is_unharmed(tmp_path: Path
         "endless": Status.TIMEOUT,
         "last": Status.OK,
     }
-    assert len(results["right"].run_secs) == OPTIONS.repeat
+    assert len(results["right"].run_secs) >= OPTIONS.repeat, "more where the machine is noisy"
     assert min(results["right"].run_secs) > 0
     assert "SIGSEGV" in results["crash"].error
     assert "4 of 4 elements differ" in results["wrong"].error
