@@ -15,7 +15,7 @@ from autotune_qnn.errors import LogStoreError
 from autotune_qnn.frontends.base import Array, ImportedModel
 from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import LogHeader, LogStore, TrialRecord, TunerName
-from autotune_qnn.logs.store import log_folder
+from autotune_qnn.logs.pool import shipped_logs
 from benchmarks.lib.engines.base import Engine, Running, Step
 from benchmarks.lib.job import Job
 from benchmarks.lib.source import Source
@@ -40,19 +40,16 @@ class Ours(Engine):
         self.tunes = bool(tuners)
 
     def ingredients(self, job: Job, source: Source) -> list[str]:
-        """Also the package's own code, the target and the content of the log."""
+        """Also the package's own code, the target and the content of the logs."""
         made_from = [*super().ingredients(job, source), source.folder.name, _code(), job.target]
-        return [*made_from, *self._log(job, source)]
+        return [*made_from, *self._log(job)]
 
-    def _log(self, job: Job, source: Source) -> list[str]:
+    def _log(self, job: Job) -> list[str]:
+        """What the logs hold that may serve: those of the folder and the shipped ones."""
         if not self.tuners:
             return []
-        from autotune_qnn.engines.relax.target import TargetSpec
-
-        folder = log_folder(job.log_dir, TargetSpec.parse(job.target).canonical, source.model.stem)
-        files = sorted(folder.glob("*.jsonl"))
-        if not files and not job.trials:
-            raise LogStoreError(f"there is no tuning log in {folder}; --trials N tunes")
+        roots = [job.log_dir, *([shipped] if (shipped := shipped_logs()) else [])]
+        files = sorted(path for root in roots for path in root.glob("*/*/records*.jsonl"))
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
 
     def tune(self, job: Job, source: Source) -> None:
@@ -62,7 +59,7 @@ class Ours(Engine):
 
         lowered = _Lowered.of(job, source)
         choice = TunerChoice.BOTH if len(self.tuners) > 1 else TunerChoice(self.tuners[0].value)
-        with lowered.store(job, create=True) as store:
+        with lowered.store(job) as store:
             others = sum(record.tuner not in self.tuners for record in store.records())
             options = TuneOptions(tuner=choice, trials=job.trials + others, threads=job.threads)
             tune(lowered.module.tasks, lowered.target, store, options)
@@ -80,15 +77,20 @@ class Ours(Engine):
         build_model(lowered.model, lowered.target, history, job.threads, folder / _LIBRARY, lowered.module)
 
     def _records(self, job: Job, lowered: _Lowered) -> dict[str, list[TrialRecord]]:
-        """The good records of this engine's tuners, by task, the fastest first."""
-        with lowered.store(job, create=False) as store:
-            found = {
-                task.key: [record for record in store.ranked(task.key) if record.tuner in self.tuners]
-                for task in lowered.module.tasks
-            }
+        """The good records of this engine's tuners, by task, the one to build with first, as `build` takes them."""
+        from autotune_qnn.cli.common import open_pool
+
+        pool = open_pool(job.log_dir, lowered.target, lowered.header(job))
+        found = {
+            task.key: [record for record in pool.ranked(task.key) if record.tuner in self.tuners]
+            for task in lowered.module.tasks
+        }
         if not any(found.values()):
             names = " or ".join(tuner.value for tuner in self.tuners)
-            raise LogStoreError(f"{store.path} holds no trial of {names} for these kernels; --trials N tunes")
+            raise LogStoreError(
+                f"there is no tuning log with trials of {names} for these kernels, neither in {job.log_dir} nor in "
+                "the history that ships; --trials N tunes"
+            )
         return found
 
     def load(self, job: Job, source: Source, folder: Path) -> Running:
@@ -127,9 +129,9 @@ class _Lowered:
         model = get_frontend(job.network.kind.value).load(source.model, source.options())
         return cls(model, target, relax.lower(model.mod, target, job.threads))
 
-    def store(self, job: Job, *, create: bool) -> LogStore:
-        """The log of this network, target and number of threads."""
-        header = LogHeader(
+    def header(self, job: Job) -> LogHeader:
+        """The conditions of this run."""
+        return LogHeader(
             target=self.target.canonical,
             tvm_version=importlib.metadata.version("apache-tvm"),
             cpu=cpu_model(),
@@ -138,7 +140,10 @@ class _Lowered:
             model=self.model.name,
             arithmetic=self.model.arithmetic.value,
         )
-        return LogStore.open(job.log_dir, self.target.canonical, self.model.name, header, create=create)
+
+    def store(self, job: Job) -> LogStore:
+        """The log of this network, target and number of threads."""
+        return LogStore.open(job.log_dir, self.target.canonical, self.model.name, self.header(job))
 
 
 @functools.lru_cache(maxsize=1)
