@@ -55,6 +55,11 @@ LEFT_SHIFT = 20
 QNNPACK_LEFT_SHIFT = 21
 
 
+def _call(operator: str, operands: tuple[Any, ...], axes: tuple[int, int], attrs: dict[str, Any]) -> Any:
+    """A call with the axes of both sides' parameters before the other attributes."""
+    return make_call(operator, operands, {"lhs_axis": axes[0], "rhs_axis": axes[1], **attrs})
+
+
 def add(
     lhs: Any,
     rhs: Any,
@@ -84,26 +89,10 @@ def add(
     time in vectors, the rest one by one (see `dialect.pytorch`). engine "qnnpack": as int32/UPWARD with
     sh = 21 − exponent, ties away from zero.
     """
-    operands = [
-        lhs,
-        rhs,
-        lhs_scale,
-        lhs_zero_point,
-        rhs_scale,
-        rhs_zero_point,
-        output_scale,
-        output_zero_point,
-    ]
-    return make_call(
-        "qnn.add",
-        operands,
-        {
-            "lhs_axis": lhs_axis,
-            "rhs_axis": rhs_axis,
-            **formula_attributes(engine, rounding, compute_dtype, QNNPACK_SUM),
-            **engine_attributes(engine, memory_order, tail_block, ELEMENTWISE_BLOCK),
-        },
-    )
+    quantization = (lhs_scale, lhs_zero_point, rhs_scale, rhs_zero_point, output_scale, output_zero_point)
+    formula = formula_attributes(engine, rounding, compute_dtype, QNNPACK_SUM)
+    placement = engine_attributes(engine, memory_order, tail_block, ELEMENTWISE_BLOCK)
+    return _call("qnn.add", (lhs, rhs, *quantization), (lhs_axis, rhs_axis), {**formula, **placement})
 
 
 def subtract(
@@ -123,26 +112,10 @@ def subtract(
     tail_block: int = 0,
 ) -> Any:
     """lhs − rhs; everything else as `add`."""
-    operands = [
-        lhs,
-        rhs,
-        lhs_scale,
-        lhs_zero_point,
-        rhs_scale,
-        rhs_zero_point,
-        output_scale,
-        output_zero_point,
-    ]
-    return make_call(
-        "qnn.subtract",
-        operands,
-        {
-            "lhs_axis": lhs_axis,
-            "rhs_axis": rhs_axis,
-            **formula_attributes("", rounding, compute_dtype),
-            **engine_attributes("", "NHWC", tail_block),
-        },
-    )
+    quantization = (lhs_scale, lhs_zero_point, rhs_scale, rhs_zero_point, output_scale, output_zero_point)
+    formula = formula_attributes("", rounding, compute_dtype)
+    placement = engine_attributes("", "NHWC", tail_block)
+    return _call("qnn.subtract", (lhs, rhs, *quantization), (lhs_axis, rhs_axis), {**formula, **placement})
 
 
 def mul(
@@ -174,26 +147,10 @@ def mul(
     engine "pytorch" (float64 scales): rint(f4(p)·(f4(lhs_scale)·f4(rhs_scale)·(1/f4(output_scale)))) + zo, wherever
     the element lies.
     """
-    operands = [
-        lhs,
-        rhs,
-        lhs_scale,
-        lhs_zero_point,
-        rhs_scale,
-        rhs_zero_point,
-        output_scale,
-        output_zero_point,
-    ]
-    return make_call(
-        "qnn.mul",
-        operands,
-        {
-            "lhs_axis": lhs_axis,
-            "rhs_axis": rhs_axis,
-            **formula_attributes(engine, rounding, compute_dtype),
-            **engine_attributes(engine, memory_order, tail_block),
-        },
-    )
+    quantization = (lhs_scale, lhs_zero_point, rhs_scale, rhs_zero_point, output_scale, output_zero_point)
+    formula = formula_attributes(engine, rounding, compute_dtype)
+    placement = engine_attributes(engine, memory_order, tail_block)
+    return _call("qnn.mul", (lhs, rhs, *quantization), (lhs_axis, rhs_axis), {**formula, **placement})
 
 
 def _infer_operands(view: CallView, scales: tuple[str, ...]) -> TensorView:

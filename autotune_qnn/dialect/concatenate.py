@@ -55,7 +55,7 @@ def concatenate(
     operands = [data, input_scales, input_zero_points, output_scale, output_zero_point]
     attrs = {
         "axis": axis,
-        **formula_attributes(engine, rounding or ("" if engine else Rounding.AWAY), compute_dtype),
+        **formula_attributes(engine, rounding, compute_dtype, plain=FORMULAS[0]),
         **engine_attributes(engine, memory_order, tail_block, CHANNEL_BLOCK),
     }
     return make_call("qnn.concatenate", operands, attrs)

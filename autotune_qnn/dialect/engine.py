@@ -48,6 +48,7 @@ class StageEngine(StrEnum):
 
 
 MEMORY_ORDERS = ("NHWC", "NCHW")
+_FLOAT = (ComputeDtype.FLOAT32, Rounding.TONEAREST)
 ELEMENTWISE_BLOCK = 64
 """Elements that one step of PyTorch's vectorized elementwise loops takes: two AVX2 vectors of 32 bytes, on AVX-512
 machines too.
@@ -75,10 +76,13 @@ def formula_attributes(
     engine: str,
     rounding: str,
     compute_dtype: str,
-    qnnpack: tuple[ComputeDtype, Rounding] = (ComputeDtype.FLOAT32, Rounding.TONEAREST),
+    qnnpack: tuple[ComputeDtype, Rounding] = _FLOAT,
+    plain: tuple[ComputeDtype, Rounding] = _FLOAT,
 ) -> dict[str, Any]:
-    """The attributes rounding and compute_dtype, an engine's own where they are not given."""
-    default = qnnpack if engine == Engine.QNNPACK.value else (ComputeDtype.FLOAT32, Rounding.TONEAREST)
+    """The attributes rounding and compute_dtype. Where they are not given: of engine qnnpack and without an engine
+    those here, of engine pytorch rounded floats.
+    """
+    default = {Engine.QNNPACK.value: qnnpack, Engine.NONE.value: plain}.get(engine, _FLOAT)
     return {"rounding": rounding or default[1], "compute_dtype": compute_dtype or default[0]}
 
 

@@ -69,28 +69,19 @@ def avg_pool2d(
 ) -> Any:
     """Average over windows of (N, H, W, C): the integer sum divided by the count, half away from zero.
 
-    The count is of the window clipped to the image (to image and padding with `count_include_pad`, where
-    padding holds the zero point). padding is top, left, bottom, right. Input and output parameters must be
-    equal.
+    The count is of the window clipped to the image (to image and padding with `count_include_pad`, where padding holds
+    the zero point). padding is top, left, bottom, right. Input and output parameters must be equal.
 
     engine "pytorch" and "qnnpack" (float64 scales): see `dialect.pytorch_pooling`. A `divisor` replaces the count.
     """
-    formula = formula_attributes(engine, rounding, compute_dtype)
-    if not engine:
-        formula = {
-            "rounding": rounding or Rounding.AWAY,
-            "compute_dtype": compute_dtype or ComputeDtype.INT32,
-        }
+    window = {"pool_size": pool_size, "strides": strides, "padding": padding, "dilation": dilation}
     attrs = {
-        "pool_size": tuple(pool_size),
-        "strides": tuple(strides),
-        "padding": tuple(padding),
-        "dilation": tuple(dilation),
+        **{name: tuple(extents) for name, extents in window.items()},
         "ceil_mode": ceil_mode,
         "count_include_pad": count_include_pad,
         "layout": layout,
         "out_layout": out_layout,
-        **formula,
+        **formula_attributes(engine, rounding, compute_dtype, plain=POOL_FORMULAS[0]),
         **engine_attributes(engine, memory_order, tail_block, POOL_BLOCK),
         "divisor": divisor,
     }

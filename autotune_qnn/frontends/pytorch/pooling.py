@@ -71,22 +71,14 @@ def convert_avg_pool(conversion: Conversion, node: Node) -> list[Value]:
     size, stride, padding = _window(node)
     ceil, counts_padding = node.flag("ceil_mode"), node.flag("count_include_pad")
     divisor = node.integer("divisor_override") if node.has("divisor_override") else 0
+    window: dict[str, Any] = {"pool_size": size, "strides": stride, "padding": padding * 2}
     if not data.quantized:
         if ceil or divisor:
             raise UnsupportedUseError("float averages with ceil_mode or divisor_override")
-        return [
-            Value(
-                relax.op.nn.avg_pool2d(
-                    conversion.last(operand),
-                    pool_size=size,
-                    strides=stride,
-                    padding=padding * 2,
-                    count_include_pad=counts_padding,
-                    layout="NHWC",
-                ),
-                NHWC,
-            )
-        ]
+        pooled = relax.op.nn.avg_pool2d(
+            conversion.last(operand), **window, count_include_pad=counts_padding, layout="NHWC"
+        )
+        return [Value(pooled, NHWC)]
     parameters = conversion.parameters(data)
     engine = "pytorch" if ceil else engine_of(conversion, data)
     if engine == "qnnpack":
@@ -97,9 +89,7 @@ def convert_avg_pool(conversion: Conversion, node: Node) -> list[Value]:
         conversion.last(operand),
         *parameters,
         *parameters,
-        pool_size=size,
-        strides=stride,
-        padding=padding * 2,
+        **window,
         ceil_mode=ceil,
         count_include_pad=counts_padding,
         engine=engine,
