@@ -158,15 +158,6 @@ def conv2d(
         packing = replace(geometry, out_channels=blocks.order.size)
     packed = inputs.constant(packing.pack(split.values, shape), "weights")
     products = _products(packing, shape, read, packed)
-    outputs, padded_outputs = geometry.group_outputs, geometry.padded_group_outputs(shape.lanes)
-
-    def place(channel: Any) -> Any:
-        if blocks is not None:
-            return blocks.place(channel)
-        if geometry.groups == 1 or outputs == padded_outputs:
-            return channel
-        return tirx.floordiv(channel, outputs) * padded_outputs + tirx.floormod(channel, outputs)
-
     if split.remaining.any():
         products = _corrected(inputs, packing, products, _window_sums(geometry, read), split.remaining)
     if not shape.tiles:
@@ -179,10 +170,20 @@ def conv2d(
 
     def result(index: Sequence[Any]) -> Any:
         n, y, x, c = index
-        value = products(n, y, x, place(c))
+        value = products(n, y, x, _product_channel(geometry, shape, blocks, c))
         return value if moved is None else value + moved[c]
 
     return Accumulated(result, geometry.macs, blocks)
+
+
+def _product_channel(geometry: ConvGeometry, shape: DotShape, blocks: Blocks | None, channel: Any) -> Any:
+    """Where an output channel's products are among those of all padded groups, or of blocks."""
+    if blocks is not None:
+        return blocks.place(channel)
+    outputs, padded = geometry.group_outputs, geometry.padded_group_outputs(shape.lanes)
+    if geometry.groups == 1 or outputs == padded:
+        return channel
+    return tirx.floordiv(channel, outputs) * padded + tirx.floormod(channel, outputs)
 
 
 def _padded_groups(geometry: ConvGeometry, outputs: int, values: NDArray[np.int32]) -> NDArray[np.int32]:

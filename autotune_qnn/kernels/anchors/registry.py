@@ -13,10 +13,10 @@ from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors.joined import Joined
 from autotune_qnn.kernels.anchors.overlap import Blocks
-from autotune_qnn.kernels.elements.registry import engine_name
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.rules import KernelRules
 from autotune_qnn.kernels.storage import Storage
 from autotune_qnn.kernels.templates.base import TemplateFactory
 
@@ -99,7 +99,7 @@ class Anchor:
 
 
 Rule = Callable[[AnchorCall], Anchor]
-_RULES: dict[str, dict[str, Rule]] = {}
+_RULES: KernelRules[AnchorCall, Anchor] = KernelRules()
 _BIASED: set[str] = set()
 _UNSIGNED: set[str] = set()
 
@@ -117,7 +117,7 @@ def anchor(
     """
 
     def register(rule: Rule) -> Rule:
-        _RULES.setdefault(operator, {}).update(dict.fromkeys(engines, rule))
+        _RULES.add(operator, engines, rule)
         if takes_bias:
             _BIASED.add(operator)
         if needs_unsigned:
@@ -144,12 +144,4 @@ def needs_unsigned(operator: str) -> bool:
 
 def anchor_rule(operator: str) -> Rule:
     """The anchor rule of an operator, which refuses calls with an engine whose formulas no rule knows."""
-
-    def rule(call: AnchorCall) -> Anchor:
-        engine = engine_name(call.call)
-        chosen = _RULES[operator].get(engine)
-        if chosen is None:
-            raise call.unsupported(f"engine {engine!r}")
-        return chosen(call)
-
-    return rule
+    return _RULES.rule(operator)

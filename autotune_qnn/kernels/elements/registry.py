@@ -15,6 +15,7 @@ from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import int32
 from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.rules import KernelRules
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,9 @@ class ElementCall:
 
 
 Rule = Callable[[ElementCall], LaneFunction]
-_RULES: dict[str, dict[str, Rule]] = {}
+_RULES: KernelRules[ElementCall, LaneFunction] = KernelRules()
 _ALWAYS_CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.output_stage"})
 _CHANNELWISE: dict[str, Callable[[Any], bool]] = {}
-
-
-def engine_name(call: Any) -> str:
-    """The attribute engine of a dialect call, empty where it has none: whose formulas the operator follows."""
-    name = str(call.op.name)
-    if not name.startswith("qnn.") or "engine" not in call.attrs.keys():  # noqa: SIM118 - it has no containment
-        return ""
-    return Attributes(name, call.attrs).string("engine")
 
 
 def element(
@@ -121,7 +114,7 @@ def element(
 
     def register(rule: Rule) -> Rule:
         for operator in operators:
-            _RULES.setdefault(operator, {}).update(dict.fromkeys(engines, rule))
+            _RULES.add(operator, engines, rule)
             if channelwise is not None:
                 _CHANNELWISE[operator] = channelwise
         return rule
@@ -136,15 +129,7 @@ def is_elementwise(operator: str) -> bool:
 
 def element_rule(operator: str) -> Rule:
     """The element rule of an operator, which refuses calls with an engine whose formulas no rule knows."""
-
-    def rule(call: ElementCall) -> LaneFunction:
-        engine = engine_name(call.call)
-        chosen = _RULES[operator].get(engine)
-        if chosen is None:
-            raise call.unsupported(f"engine {engine!r}")
-        return chosen(call)
-
-    return rule
+    return _RULES.rule(operator)
 
 
 def is_channelwise(call: Any) -> bool:

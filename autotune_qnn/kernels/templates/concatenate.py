@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import worthwhile
+from autotune_qnn.kernels.templates.primitives import one_loop
 
 _ELEMENTS_PER_NS = 8.0
 
@@ -62,7 +63,7 @@ class ConcatenateTemplate:
         """Schedule the block output."""
         loops = list(sch.get_loops(sch.get_sblock("output")))
         if len(loops) > 1:
-            outer = sch.fuse(*loops[:-1]) if len(loops) > 2 else loops[0]
+            outer = one_loop(sch, loops[:-1])
             if config["parallel"]:
                 sch.parallel(outer)
         inner = loops[-1]

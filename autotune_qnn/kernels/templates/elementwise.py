@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import worthwhile
+from autotune_qnn.kernels.templates.primitives import one_loop
 
 _ELEMENTS_PER_NS = 16.0
 _LANES = (16, 8)
@@ -75,7 +76,7 @@ class ElementwiseTemplate:
         if not self.shape:
             return
         inner = self._inner_axes()
-        run = sch.fuse(*loops[-inner:]) if inner > 1 else loops[-1]
+        run = one_loop(sch, loops[-inner:])
         middle, vectors, lane = sch.split(run, [None, config["unroll"], config["lanes"]])
         sch.vectorize(lane)
         sch.unroll(vectors)
@@ -85,4 +86,4 @@ class ElementwiseTemplate:
         else:  # the last vectors, of which only a part is stored, apart from the others
             sch.annotate(middle, "pragma_loop_partition_hint", 1)
         if outer and config["parallel"]:
-            sch.parallel(sch.fuse(*outer) if len(outer) > 1 else outer[0])
+            sch.parallel(one_loop(sch, outer))

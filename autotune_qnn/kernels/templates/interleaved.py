@@ -10,7 +10,7 @@ from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.intrinsics.interleave import turns_intrinsic
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors
+from autotune_qnn.kernels.templates.primitives import divisors, one_loop
 
 _ELEMENTS_PER_NS = 12.0
 _UNROLLED = 4
@@ -72,4 +72,4 @@ class InterleavedTemplate:
         sch.vectorize(lane)
         sch.tensorize(sch.blockize(sch.get_loops(output)[-1]), intrinsic)
         if outer and config["parallel"]:
-            sch.parallel(sch.fuse(*outer) if len(outer) > 1 else outer[0])
+            sch.parallel(one_loop(sch, outer))

@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import worthwhile
+from autotune_qnn.kernels.templates.primitives import one_loop
 
 _ELEMENTS_PER_NS = 16.0
 _UNROLLED = 4
@@ -63,4 +64,4 @@ class JoinedTemplate:
             elif vectors % config["unroll"] == 0:
                 sch.unroll(sch.split(vector, [None, config["unroll"]])[1])
             if outer and config["parallel"]:
-                sch.parallel(sch.fuse(*outer) if len(outer) > 1 else outer[0])
+                sch.parallel(one_loop(sch, outer))

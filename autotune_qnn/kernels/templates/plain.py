@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
 from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, worthwhile
-from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
+from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS, one_loop
 
 _SPATIAL, _REDUCTION = 0, 2
 _LANES = (16, 32, 64)
@@ -116,7 +116,7 @@ def _vectors(sch: Any, block: Any, config: Config) -> None:
         sch.reorder(*spatial[:-1], outer, *reduction, lane)
     sch.vectorize(lane)
     if config["parallel"] and len(spatial) > 1:
-        sch.parallel(sch.fuse(*spatial[:-1]) if len(spatial) > 2 else spatial[0])
+        sch.parallel(one_loop(sch, spatial[:-1]))
     if reduction:
         initial = sch.decompose_reduction(block, reduction[0])
         sch.vectorize(sch.get_loops(initial)[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tvm import tirx
@@ -44,6 +44,11 @@ def vectorize_last(sch: Any, block: Any, lanes: int) -> list[Any]:
     outer, inner = sch.split(loops[-1], [None, lanes])
     sch.vectorize(inner)
     return [*loops[:-1], outer, inner]
+
+
+def one_loop(sch: Any, loops: Sequence[Any]) -> Any:
+    """Neighbouring loops, one at least, as one."""
+    return sch.fuse(*loops) if len(loops) > 1 else loops[0]
 
 
 def copy_rows(sch: Any, block: Any, lanes: int, parallel: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
-from autotune_qnn.kernels.templates.primitives import unroll_all
+from autotune_qnn.kernels.templates.primitives import one_loop, unroll_all
 
 _PARALLEL_ELEMENTS = 16384
 _SHORTEST_VECTOR = 4
@@ -73,14 +73,14 @@ class ReductionTemplate:
         loops = list(sch.get_loops(total))
         spatial, reduction = loops[: len(self.shape)], loops[len(self.shape) :]
         if not self._vectors:
-            outer = sch.fuse(*spatial) if len(spatial) > 1 else spatial[0]
+            outer = one_loop(sch, spatial)
             sch.reverse_compute_at(output, outer, preserve_unit_loops=True)
             if config["parallel"]:
                 sch.parallel(outer)
             return
         channels, vectors, lane = sch.split(spatial[-1], [None, config["vectors"], config["lanes"]])
         sch.reorder(*spatial[:-1], channels, *reduction, vectors, lane)
-        outer = sch.fuse(*spatial[:-1], channels) if len(spatial) > 1 else channels
+        outer = one_loop(sch, [*spatial[:-1], channels])
         sch.reverse_compute_at(output, outer, preserve_unit_loops=True)
         inner = sch.get_loops(output)[-1]
         output_vectors, output_lane = sch.split(inner, [None, config["lanes"]])

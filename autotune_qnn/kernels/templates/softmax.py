@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
-from autotune_qnn.kernels.templates.primitives import find_block, vectorize_last
+from autotune_qnn.kernels.templates.primitives import find_block, one_loop, vectorize_last
 
 _PARALLEL_ELEMENTS = 16384
 
@@ -55,7 +55,7 @@ class SoftmaxTemplate:
         output = sch.get_sblock("output")
         if self._rows:
             loops = sch.get_loops(output)
-            row = sch.fuse(*loops[:-1]) if len(loops) > 2 else loops[0]
+            row = one_loop(sch, loops[:-1])
             for name in ("unit", "headroom", "total", "terms", "highest"):
                 block = find_block(sch, name)
                 if block is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob
-from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, CONV_MACS_PER_NS, evenness, worthwhile
+from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     PREFETCH,
     divisors,
@@ -41,6 +41,7 @@ _MOST_DEFAULTS = 4096
 _SHORT_SUM = 16
 _SHORT_SUM_PENALTY = 1 / 50
 _MOST_STREAMS = 8
+_MACS_PER_NS = 128.0
 
 Values = Mapping[str, int]
 
@@ -176,7 +177,7 @@ class TiledSketch:
         tasks = self._default_tasks(values)
         values |= {name: count for name, count in tasks.items() if count in knobs.get(name, ())}
         work = math.prod(self.structure.spatial) * math.prod(self.structure.reduction)
-        rate = CONV_MACS_PER_NS if self.structure.dot else BYTES_PER_NS
+        rate = _MACS_PER_NS if self.structure.dot else BYTES_PER_NS
         values["parallel"] = int(worthwhile(work / rate, self.threads, math.prod(self._outer(values))))
         passes = math.prod(
             self._middle(values)[axis] for axis in self._axes if axis not in self.structure.channel_axes
