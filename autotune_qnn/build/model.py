@@ -59,30 +59,42 @@ def build_model(
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         _export(executable, library, target)
-        manifest = Manifest(
-            model=imported.name,
-            frontend=imported.frontend,
-            source_sha256=imported.sha256,
-            arithmetic=imported.arithmetic.value,
-            batch=imported.batch,
-            target=target.canonical,
-            needed_flags=target.needed_flags,
-            threads=threads,
-            library=library.name,
-            library_sha256=file_sha256(library),
-            inputs=_tensors(imported.inputs),
-            outputs=_tensors(imported.outputs),
-            tuned=coverage.tuned,
-            fallback=coverage.fallback,
-            missing=coverage.missing,
-            versions=tuple(sorted(versions().items())),
-            created=now(),
-            images=images,
-        )
+        manifest = _manifest(imported, target, threads, library, coverage, images)
         write_whole(manifest_path(library), manifest.to_json().encode())
     except OSError as error:
         raise BuildError(f"{library} cannot be written: {error.strerror or error}") from None
     return Built(library, manifest)
+
+
+def _manifest(
+    imported: ImportedModel,
+    target: TargetSpec,
+    threads: int,
+    library: Path,
+    coverage: relax.Coverage,
+    images: Mapping[str, Any] | None,
+) -> Manifest:
+    """What is recorded of a library that has been written."""
+    return Manifest(
+        model=imported.name,
+        frontend=imported.frontend,
+        source_sha256=imported.sha256,
+        arithmetic=imported.arithmetic.value,
+        batch=imported.batch,
+        target=target.canonical,
+        needed_flags=target.needed_flags,
+        threads=threads,
+        library=library.name,
+        library_sha256=file_sha256(library),
+        inputs=_tensors(imported.inputs),
+        outputs=_tensors(imported.outputs),
+        tuned=coverage.tuned,
+        fallback=coverage.fallback,
+        missing=coverage.missing,
+        versions=tuple(sorted(versions().items())),
+        created=now(),
+        images=images,
+    )
 
 
 def versions() -> dict[str, str]:

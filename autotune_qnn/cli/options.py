@@ -75,7 +75,21 @@ def _command(commands: argparse._SubParsersAction[_Parser], name: str, text: str
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    """The options of the group "model", which `tune` and `build` share: where it comes from, and what for."""
     group = parser.add_argument_group("model")
+    _add_source(group)
+    _add_arithmetic(group)
+    group.add_argument(
+        "--target",
+        default="native",
+        metavar="TARGET",
+        help='"llvm -mcpu=cascadelake", a JSON dictionary, or native (default: this machine)',
+    )
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the built model (1)")
+    _add_log_dir(group, "where tuning logs are kept")
+
+
+def _add_source(group: argparse._ActionsContainer) -> None:
     group.add_argument("--frontend", choices=FRONTENDS, default="tflite", help="source framework (tflite)")
     group.add_argument(
         "--model",
@@ -97,6 +111,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="shape of a PyTorch model's input (torchvision's networks: 1,3,224,224 or what they were trained on)",
     )
     group.add_argument("--batch", type=int, default=1, metavar="N", help="batch size fixed at import (1)")
+
+
+def _add_arithmetic(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--arithmetic",
         choices=ARITHMETICS,
@@ -104,20 +121,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "x86, fbgemm, onednn or qnnpack engine (default: the one that the model was made for); of exported programs "
         "as they stand (exported, the default) or as Inductor compiles them (inductor)",
     )
-    group.add_argument(
-        "--target",
-        default="native",
-        metavar="TARGET",
-        help='"llvm -mcpu=cascadelake", a JSON dictionary, or native (default: this machine)',
-    )
-    group.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the built model (1)")
-    group.add_argument(
-        "--log-dir",
-        type=Path,
-        default=Path("tuning_logs"),
-        metavar="DIR",
-        help="where tuning logs are kept (tuning_logs)",
-    )
+
+
+def _add_log_dir(group: argparse._ActionsContainer, text: str) -> None:
+    folder = Path("tuning_logs")
+    group.add_argument("--log-dir", type=Path, default=folder, metavar="DIR", help=f"{text} ({folder})")
+
+
+def _add_labels(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line or a JSON list")
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +225,7 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help=".npz of inputs and labels, or a folder of images with labels.json, .csv or .txt",
     )
-    group.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line or a JSON list")
+    _add_labels(group)
     _add_images(group)
     group.add_argument(
         "--rounds",
@@ -274,7 +286,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads (as many as it was built for)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of random inputs (0)")
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="class names, one a line or a JSON list")
+    _add_labels(parser)
     _add_images(parser)
     parser.add_argument("--output", "-o", type=Path, metavar="FILE.npz", help="write the outputs")
     parser.add_argument(
@@ -284,13 +296,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_leaders(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--log-dir",
-        type=Path,
-        default=Path("tuning_logs"),
-        metavar="DIR",
-        help="where the logs are (tuning_logs)",
-    )
+    _add_log_dir(parser, "where the logs are")
     parser.add_argument(
         "--output", "-o", type=Path, required=True, metavar="DIR", help="the log folder to write into"
     )
@@ -305,10 +311,4 @@ def _add_leaders(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", default="native", metavar="TARGET", help="target to check (native)")
-    parser.add_argument(
-        "--log-dir",
-        type=Path,
-        default=Path("tuning_logs"),
-        metavar="DIR",
-        help="log folder to check (tuning_logs)",
-    )
+    _add_log_dir(parser, "log folder to check")

@@ -15,7 +15,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,21 @@ def runner_cores(cores: frozenset[int], threads: int) -> tuple[int, ...]:
     return tuple(ordered[-threads:] if threads < len(ordered) else ordered)
 
 
+def _builder(workspace: Workspace, number: int, cores: Iterable[int]) -> WorkerProcess:
+    log = workspace.path / f"build-{number}.log"
+    return WorkerProcess("build", log, niceness=_BUILDER_NICENESS, cores=cores)
+
+
+def _runner(workspace: Workspace, threads: int, cores: Iterable[int]) -> WorkerProcess:
+    environment = {
+        "TVM_NUM_THREADS": str(threads),
+        "TVM_USE_RUNTIME_LIB": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    return WorkerProcess("run", workspace.path / "run.log", environment, cores=cores)
+
+
 class Measurer(Generic[Tag]):
     """Takes jobs, gives back their outcomes in any order; a context manager."""
 
@@ -108,29 +123,16 @@ class Measurer(Generic[Tag]):
         others = tuple(sorted(mine - set(kernels))) or kernels
         self._gate: Any = threading.Lock() if self._pausing == count else nullcontext()
         self._builders = [
-            WorkerProcess(
-                "build",
-                workspace.path / f"build-{i}.log",
-                niceness=_BUILDER_NICENESS,
-                cores=kernels if i < self._pausing else others,
-            )
-            for i in range(count)
+            _builder(workspace, number, kernels if number < self._pausing else others)
+            for number in range(count)
         ]
-        environment = {
-            "TVM_NUM_THREADS": str(options.threads),
-            "TVM_USE_RUNTIME_LIB": "1",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        self._runner = WorkerProcess("run", workspace.path / "run.log", environment, cores=kernels)
+        self._runner = _runner(workspace, options.threads, kernels)
         self._own_cores, self._others = mine, others
+        work = [(self._build_loop, worker) for worker in self._builders]
         self._threads = [
-            threading.Thread(target=self._guarded, args=(self._build_loop, worker), daemon=True)
-            for worker in self._builders
+            threading.Thread(target=self._guarded, args=(loop, worker), daemon=True)
+            for loop, worker in [*work, (self._run_loop, self._runner)]
         ]
-        self._threads.append(
-            threading.Thread(target=self._guarded, args=(self._run_loop, self._runner), daemon=True)
-        )
         for thread in self._threads:
             thread.start()
 
