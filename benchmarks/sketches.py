@@ -86,12 +86,27 @@ def _write_data(task: Any, path: Path) -> None:
     np.savez(path, **arrays, **{f"expected{i}": array for i, array in enumerate(expected)})
 
 
+_Result = tuple[float, Path | None, Proposal]
+"""Seconds (infinite for a trial that failed), the library where there is one, and what was proposed."""
+
+
+def _results(measurer: Measurer[Proposal], count: int) -> list[_Result]:
+    """The next so many outcomes."""
+    results: list[_Result] = []
+    while len(results) < count:
+        for outcome in measurer.wait(1.0):
+            good = outcome.measurement.status is Status.OK
+            seconds = min(outcome.measurement.run_secs) if good else math.inf
+            results.append((seconds, outcome.library, outcome.tag))
+    return results
+
+
 def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: Path) -> Found:
     """Tune one task one way; its fastest libraries go to the folder."""
     data = folder / f"{task.key[:24]}.npz"
     if not data.is_file():
         _write_data(task, data)
-    kept: list[tuple[float, Path, Proposal | None]] = []
+    kept: list[_Result] = []
     trials = failed = 0
     started = time.monotonic()
     with (
@@ -107,24 +122,15 @@ def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: P
             for proposal in proposals:
                 module = tvm.ir.save_json(proposal.schedule.mod)
                 measurer.submit(Job(proposal, module, data, kept[0][0] if kept else math.inf))
-            results = []
-            while len(results) < len(proposals):
-                for outcome in measurer.wait(1.0):
-                    good = outcome.measurement.status is Status.OK
-                    seconds = min(outcome.measurement.run_secs) if good else math.inf
-                    results.append((outcome.tag, seconds))
-                    failed += not good
-                    if outcome.library is not None:
-                        kept.append((seconds, outcome.library, outcome.tag))
-            kept.sort(key=lambda entry: entry[0])
-            kept = kept[:_KEPT]
+            results = _results(measurer, len(proposals))
+            made = [entry for entry in results if entry[1] is not None]
+            kept = sorted([*kept, *made], key=lambda entry: entry[0])[:_KEPT]
             trials += len(proposals)
-            strategy.observe(results)
-        names = []
-        for place, (_, library, _proposal) in enumerate(kept):
-            name = f"{task.key[:16]}-{target.isa.value}-{method}-{place}.so"
+            failed += sum(math.isinf(seconds) for seconds, _, _ in results)
+            strategy.observe([(proposal, seconds) for seconds, _, proposal in results])
+        names = [f"{task.key[:16]}-{target.isa.value}-{method}-{place}.so" for place in range(len(kept))]
+        for name, (_, library, _) in zip(names, kept, strict=True):
             shutil.copy(library, folder / name)
-            names.append(name)
     return Found(
         target.canonical,
         task.name,
@@ -139,9 +145,8 @@ def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: P
     )
 
 
-def _note(proposal: Proposal | None) -> str:
+def _note(proposal: Proposal) -> str:
     """What tells a schedule from others: its configuration, or the decisions of its trace."""
-    assert proposal is not None
     if proposal.config is not None:
         return " ".join(f"{name}={value}" for name, value in proposal.config.values)
     return json.dumps(trace_json(proposal.schedule)[1])

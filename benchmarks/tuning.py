@@ -40,6 +40,7 @@ from autotune_qnn.logs import LogStore, TrialRecord
 from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Task
+from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
 from benchmarks.lib import tuning_replay
 from benchmarks.lib.tuning_tables import SECONDS, TRIALS, markdown
@@ -136,11 +137,18 @@ def _one(
         PeakMemory() as memory,
     ):
         summary = tune(tasks, target, store, options, curve, pool=pool)
-    phases = {name: round(seconds, 2) for name, seconds in asdict(summary.phases).items()}
     return {
         "search": search,
         "seed": seed,
         "tasks": len(tasks),
+        **_figures(summary, curve),
+        "peak_memory_mb": round(memory.peak),
+    }
+
+
+def _figures(summary: TuneSummary, curve: Curve) -> dict[str, Any]:
+    phases = {name: round(seconds, 2) for name, seconds in asdict(summary.phases).items()}
+    return {
         "trials": summary.measured,
         "seconds": round(summary.seconds, 2),
         "trials_per_second": round(summary.trials_per_second, 2),
@@ -148,7 +156,6 @@ def _one(
         "latency_ms": round(summary.estimated_secs * 1e3, 4),
         "latency_ms_after_trials": curve.after_trials(),
         "latency_ms_after_seconds": curve.after_seconds(),
-        "peak_memory_mb": round(memory.peak),
         "busy_trials": summary.busy,
         "warm_records": summary.warm.records,
         "failures": {status.value: count for status, count in summary.failures},

@@ -256,18 +256,24 @@ def pooling(
         yield _case(
             "avg_pool2d_divisor", lambda data: average(data, 5), (x,), _functional.avg_pool2d(*arguments, 5)
         )
+    yield from adaptive_averages(x, chosen)
+    yield from means(x, chosen)
+
+
+def adaptive_averages(x: Quantized, engine: str) -> Iterator[OperatorCase]:
+    """adaptive_avg_pool2d to one pixel and to several, QNNPACK's where windows of one size divide the image."""
+    height, width = x.tensor.shape[2:]
     for size in ((1, 1), (3, 2)):
-        if chosen == "qnnpack" and (height % size[0] or width % size[1]):
+        if engine == "qnnpack" and (height % size[0] or width % size[1]):
             continue
 
         def adaptive(data: Any, size: tuple[int, int] = size) -> Any:
             return dialect.adaptive_avg_pool2d(
-                data, *x.parameters, output_size=size, engine=chosen, memory_order=x.memory_order
+                data, *x.parameters, output_size=size, engine=engine, memory_order=x.memory_order
             )
 
         result = _functional.adaptive_avg_pool2d(x.tensor, size)
         yield _case(f"adaptive_avg_pool2d_{size[0]}", adaptive, (x,), result)
-    yield from means(x, chosen)
 
 
 def means(x: Quantized, engine: str) -> Iterator[OperatorCase]:
