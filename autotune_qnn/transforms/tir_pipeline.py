@@ -11,6 +11,7 @@ import tvm
 from tvm import s_tir, tirx
 from tvm.tirx import compilation_pipeline
 
+from autotune_qnn.transforms.align_stack import align_stack
 from autotune_qnn.transforms.amx_tiles import amx_tiles
 from autotune_qnn.transforms.pack_stores import pack_stores
 from autotune_qnn.transforms.prefetch import prefetch_weights
@@ -54,6 +55,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.MakePackedAPI(),
         lower_subroutines,
         stack_accumulators,
+        align_stack,
     ]
 
 

@@ -5,9 +5,9 @@ of their own (see kernels/intrinsics/interleave.py). Weights, bias and scales ar
 and requantization work in it, and the final narrowing to bytes restores the channels' own order at no cost. Where
 groups do not divide the channels, the last one overlaps the one before (see anchors/overlap.py).
 
-A quad holds four neighbouring rows of a column, so that those of one output row stay in the first-level cache while
-each is used for as many outputs as the kernel has columns. A kernel of five to eight rows takes two: the first four
-of its window, and the last four, with zero as the weight of what the first has had.
+A quad holds four neighbouring rows of a column. With three kernel rows and stride 1 that is what two output rows read,
+which then share it, each with a zero among its weights. A kernel of five to eight rows takes two quads: the first four
+rows of its window, and the last four, with zero as the weight of what the first has had.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ from autotune_qnn.kernels.storage import Storage
 _TAPS = 4
 _BAND_BYTES = 64 * 1024
 # Time that a register's width takes for each channel, in relation to others: narrow ones do less in a step.
-_COSTS = {16: 2.0, 32: 1.15, 64: 1.0}
+_COSTS = {16: 2.8, 32: 1.5, 64: 1.0}
 
 
 @dataclass(frozen=True)
 class WideGeometry:
-    """How a depthwise convolution is cut: `group` channels at a time, tasks of `band` output rows."""
+    """How a depthwise convolution is cut: `group` channels at a time, tasks of `band` output rows.
+
+    `rows` output rows share quads.
+    """
 
     conv: ConvGeometry
     group: int
     band: int
+    rows: int
 
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WideGeometry | None:
@@ -53,25 +57,31 @@ class WideGeometry:
         if not dot.depthwise_intrinsic or not fits or not sizes:
             return None
         group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
-        bands = [band for band in range(1, conv.out_height + 1) if conv.out_height % band == 0]
-        cuts = [cls(conv, group, band) for band in bands]
+        rows = _rows_together(conv)
+        bands = [band for band in range(rows, conv.out_height + 1, rows) if conv.out_height % band == 0]
+        cuts = [cls(conv, group, band, rows) for band in bands]
         small = [cut for cut in cuts if cut.band_rows * cut.positions * group <= _BAND_BYTES]
         return small[-1] if small else cuts[0]
 
     @property
+    def window(self) -> int:
+        """Rows that the output rows which share quads read."""
+        return (self.rows - 1) * self.conv.strides[0] + self.conv.kernel[0]
+
+    @property
     def taps(self) -> int:
         """Rows of a quad."""
-        return min(self.conv.kernel[0], _TAPS)
+        return min(self.window, _TAPS)
 
     @property
     def quads(self) -> int:
         """Quads of a kernel column."""
-        return ceil_div(self.conv.kernel[0], _TAPS)
+        return ceil_div(self.window, _TAPS)
 
     @property
     def shift(self) -> int:
         """Rows from a window's first quad to its second."""
-        return self.conv.kernel[0] - self.taps
+        return self.window - self.taps
 
     @property
     def positions(self) -> int:
@@ -146,27 +156,38 @@ def _quads(wide: WideGeometry, padded: Any) -> Any:
         channel = tirx.floordiv(v, 4) * 16 + j * 4 + tirx.floormod(v, 4)
         value: Any = None
         for tap in range(wide.taps):
-            row = (b * wide.band + y) * wide.conv.strides[0] + q * wide.shift + tap
+            row = (b * wide.band + y * wide.rows) * wide.conv.strides[0] + q * wide.shift + tap
             byte = padded[n, g, x, row, channel].astype("int32")
             part = byte if tap == 0 else byte << tirx.const(8 * tap, "int32")
             value = part if value is None else value | part
         return value
 
-    extents = (*wide.tiles[:4], wide.quads, wide.positions, 4, wide.lanes)
+    shared = wide.band // wide.rows
+    extents = (*wide.tiles[:3], shared, wide.quads, wide.positions, 4, wide.lanes)
     return te.compute(extents, element, name="quads")
 
 
 def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[np.int8]:
-    """[KW, quads, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
+    """[KW, quads, output rows that share them, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
     height, width = wide.conv.kernel
     channels = wide.conv.out_channels
-    rows = values.reshape(channels, height, width).transpose(2, 0, 1)
-    taps = np.zeros((width, wide.quads, channels, _TAPS), np.int8)
-    taps[:, 0, :, : wide.taps] = rows[:, :, : wide.taps]
-    if wide.quads > 1:
-        taps[:, 1, :, _TAPS - wide.shift :] = rows[:, :, _TAPS:]
-    ordered = taps[:, :, wide.channels]
-    return np.ascontiguousarray(ordered.reshape(width, wide.quads, wide.groups, 4, wide.lanes, _TAPS))
+    columns = values.reshape(channels, height, width).transpose(2, 1, 0)
+    taps = np.zeros((width, wide.quads, wide.rows, channels, _TAPS), np.int8)
+    for row in range(wide.rows):
+        for tap in range(height):
+            place = row * wide.conv.strides[0] + tap
+            quad = int(place >= _TAPS)
+            taps[:, quad, row, :, place - quad * wide.shift] = columns[:, tap]
+    ordered = taps[:, :, :, wide.channels]
+    shape = (width, wide.quads, wide.rows, wide.groups, 4, wide.lanes, _TAPS)
+    return np.ascontiguousarray(ordered.reshape(shape))
+
+
+def _rows_together(conv: ConvGeometry) -> int:
+    """How many output rows share quads: two where these hold what both read."""
+    height, stride = conv.kernel[0], conv.strides[0]
+    fits = height + stride <= ceil_div(height, _TAPS) * _TAPS
+    return 2 if fits and conv.out_height % 2 == 0 else 1
 
 
 def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
@@ -178,9 +199,10 @@ def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
         rows = quad if count == wide.quads else tirx.floormod(quad, wide.quads)
-        word = quads[n, b, g, y, rows, x * stride + column, j, v]
+        shared, row = tirx.floordiv(y, wide.rows), tirx.floormod(y, wide.rows)
+        word = quads[n, b, g, shared, rows, x * stride + column, j, v]
         byte = (word >> (inner * 8)) & mask
-        weight = weights[column, quad, g, j, v, inner].astype("int32")
+        weight = weights[column, quad, row, g, j, v, inner].astype("int32")
         return te.sum(byte * weight, axis=[column, quad, inner])
 
     return te.compute(wide.tiles, total, name="depthwise")

@@ -29,6 +29,11 @@ def quads_intrinsic(group: int, taps: int) -> str:
     return f"aq_quads_{group}x{taps}"
 
 
+def rows_intrinsic(group: int, taps: int) -> str:
+    """Name of the intrinsic that multiplies `taps` neighbouring rows of `group` channels with weights, and sums."""
+    return f"aq_rows_{group}x{taps}"
+
+
 def narrow_intrinsic(group: int, dtype: str) -> str:
     """Name of the intrinsic that saturates `group` int32 values to 8 bits, in the channels' own order."""
     return f"aq_narrow_{group}_{dtype}"
@@ -88,25 +93,27 @@ def _quads_description(group: int, taps: int) -> Any:
     return description
 
 
-def _quads_implementation(group: int, taps: int) -> Any:
-    registers, lanes = group // 16, group // 4
-    byte_type, word_type, quad_type = f"uint8x{group}", f"uint16x{group // 2}", f"int32x{lanes}"
+def _quad(buffer: Any, group: int, taps: int, j: int) -> Any:
+    """Register j of the quads: rows 0 with 1 and 2 with 3 interleaved byte by byte, then the results word by word."""
+    registers = group // 16
 
-    def row(buffer: Any, tap: int) -> Any:
-        return buffer.vload([tap, 0], dtype=byte_type) if tap < taps else T.broadcast(T.uint8(0), group)
+    def row(tap: int) -> Any:
+        known = tap < taps
+        return buffer.vload([tap, 0], dtype=f"uint8x{group}") if known else T.broadcast(T.uint8(0), group)
 
-    def quad(buffer: Any, j: int) -> Any:
-        """Interleave rows 0 with 1 and 2 with 3 byte by byte, then the two results word by word."""
-        halves = [
-            T.reinterpret(
-                _shuffle(row(buffer, tap), row(buffer, tap + 1), _unpack(registers, 8, 8 * (j // 2))),
-                dtype=word_type,
-            )
-            for tap in (0, 2)
-        ]
-        return T.reinterpret(
-            _shuffle(halves[0], halves[1], _unpack(registers, 4, 4 * (j % 2))), dtype=quad_type
+    halves = [
+        T.reinterpret(
+            _shuffle(row(tap), row(tap + 1), _unpack(registers, 8, 8 * (j // 2))),
+            dtype=f"uint16x{group // 2}",
         )
+        for tap in (0, 2)
+    ]
+    words = _shuffle(halves[0], halves[1], _unpack(registers, 4, 4 * (j % 2)))
+    return T.reinterpret(words, dtype=f"int32x{group // 4}")
+
+
+def _quads_implementation(group: int, taps: int) -> Any:
+    lanes = group // 4
 
     @T.prim_func(s_tir=True)
     def implementation(
@@ -116,10 +123,67 @@ def _quads_implementation(group: int, taps: int) -> Any:
         with T.sblock("root"):
             T.reads(A[0:taps, 0:group])
             T.writes(C[0:4, 0:lanes])
-            C[0, T.ramp(T.int32(0), 1, lanes)] = quad(A, 0)
-            C[1, T.ramp(T.int32(0), 1, lanes)] = quad(A, 1)
-            C[2, T.ramp(T.int32(0), 1, lanes)] = quad(A, 2)
-            C[3, T.ramp(T.int32(0), 1, lanes)] = quad(A, 3)
+            C[0, T.ramp(T.int32(0), 1, lanes)] = _quad(A, group, taps, 0)
+            C[1, T.ramp(T.int32(0), 1, lanes)] = _quad(A, group, taps, 1)
+            C[2, T.ramp(T.int32(0), 1, lanes)] = _quad(A, group, taps, 2)
+            C[3, T.ramp(T.int32(0), 1, lanes)] = _quad(A, group, taps, 3)
+
+    return implementation
+
+
+def _rows_description(group: int, taps: int) -> Any:
+    lanes = group // 4
+
+    @T.prim_func(s_tir=True)
+    def description(
+        A: T.Buffer((taps, group), "uint8", offset_factor=1),
+        B: T.Buffer((4, lanes, 4), "int8", offset_factor=1),
+        C: T.Buffer((4, lanes), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:4])
+            T.writes(C[0:4, 0:lanes])
+            for j in range(4):
+                for v in range(lanes):
+                    for k in range(4):
+                        with T.sblock("update"):
+                            vj, vv, vk = T.axis.remap("SSR", [j, v, k])
+                            C[vj, vv] = C[vj, vv] + T.bitwise_and(
+                                T.shift_right(
+                                    _joined(lambda tap: A[tap, vv // 4 * 16 + vj * 4 + vv % 4], taps), vk * 8
+                                ),
+                                255,
+                            ) * T.cast(B[vj, vv, vk], "int32")
+
+    return description
+
+
+def _rows_implementation(group: int, taps: int) -> Any:
+    lanes = group // 4
+    name = f"llvm.x86.avx512.vpdpbusd.{8 * group}"
+
+    def dot(A: Any, B: Any, C: Any, j: int) -> Any:
+        return T.call_llvm_pure_intrin(
+            T.llvm_lookup_intrinsic_id(name),
+            C.vload([j, 0], dtype=f"int32x{lanes}"),
+            T.reinterpret(_quad(A, group, taps, j), dtype=f"uint8x{group}"),
+            B.vload([j, 0, 0], dtype=f"int8x{group}"),
+            dtype=f"int32x{lanes}",
+        )
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        A: T.Buffer((taps, group), "uint8", offset_factor=1),
+        B: T.Buffer((4, lanes, 4), "int8", offset_factor=1),
+        C: T.Buffer((4, lanes), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:4])
+            T.writes(C[0:4, 0:lanes])
+            C[0, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 0)
+            C[1, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 1)
+            C[2, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 2)
+            C[3, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 3)
 
     return implementation
 
@@ -215,6 +279,7 @@ def _turns_implementation(count: int, dtype: str) -> Any:
 
 
 _QUADS = re.compile(r"aq_quads_(16|32|64)x([1-4])")
+_ROWS = re.compile(r"aq_rows_(16|32|64)x([1-4])")
 _NARROW = re.compile(r"aq_narrow_(16|32|64)_(u?int8)")
 _TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
 
@@ -222,14 +287,18 @@ _TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
 @functools.cache
 def register(name: str) -> bool:
     """Register one intrinsic of this file with TensorIR, once; False where the name is none of them."""
-    quads, narrow, turns = _QUADS.fullmatch(name), _NARROW.fullmatch(name), _TURNS.fullmatch(name)
+    quads, rows = _QUADS.fullmatch(name), _ROWS.fullmatch(name)
+    narrow, turns = _NARROW.fullmatch(name), _TURNS.fullmatch(name)
     if quads is not None:
         group, taps = int(quads[1]), int(quads[2])
         TensorIntrin.register(name, _quads_description(group, taps), _quads_implementation(group, taps))
+    elif rows is not None:
+        group, taps = int(rows[1]), int(rows[2])
+        TensorIntrin.register(name, _rows_description(group, taps), _rows_implementation(group, taps))
     elif narrow is not None:
         group, dtype = int(narrow[1]), narrow[2]
         TensorIntrin.register(name, _narrow_description(group, dtype), _narrow_implementation(group, dtype))
     elif turns is not None:
         count, dtype = int(turns[1]), turns[2]
         TensorIntrin.register(name, _turns_description(count, dtype), _turns_implementation(count, dtype))
-    return any(match is not None for match in (quads, narrow, turns))
+    return any(match is not None for match in (quads, rows, narrow, turns))

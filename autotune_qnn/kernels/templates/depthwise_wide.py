@@ -1,26 +1,27 @@
 """The schedule template of depthwise convolutions over whole groups of channels.
 
-A task is a band of rows of one group. It copies its input with the border. For each output row it
-interleaves the rows of its windows, keeps tiles of accumulators in registers while the kernel's columns pass, and
-narrows them to bytes.
+A task is a band of rows of one group. It goes through them in tiles of a few columns of the output rows that share
+quads. A tile's windows are read, interleaved, multiplied and narrowed to bytes in registers: it is unrolled entirely,
+so that LLVM keeps nothing of what lies between in memory, and makes only once what neighbouring columns share.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry
 from autotune_qnn.kernels.intrinsics import ensure
-from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, quads_intrinsic
+from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, rows_intrinsic
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, unroll_all
 
-_USUAL_COLUMNS = 4
+_FREE_REGISTERS = 8
+_SPILL_REGISTERS = 16
+"""Accumulators that leave room for all else, and how many more cost as much as reading one more column a pixel."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,10 @@ class DepthwiseWideTemplate:
         """The template for each number of threads."""
         return lambda threads: cls(wide, dot, output_dtype, threads)
 
-    def _fits(self, values: Mapping[str, int]) -> bool:
-        return values["columns"] * 4 + 3 <= self.dot.registers
-
     def space(self) -> ConfigSpace:
         """The knobs.
 
-        columns: pixels of a row in registers. groups_outside: whether tasks run over groups of channels first.
+        columns: pixels of an output row in a tile. groups_outside: whether tasks run over groups of channels first.
         parallel: whether tasks are spread over threads.
         """
         knobs = (
@@ -56,62 +54,73 @@ class DepthwiseWideTemplate:
             Knob("groups_outside", (0, 1)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         )
-        return ConfigSpace(knobs, self._fits)
+        return ConfigSpace(knobs, lambda values: self._holds(values["columns"]))
 
     def default(self) -> Config:
-        """About four columns, sixteen accumulators."""
+        """The tile that reads few columns for each pixel and keeps few accumulators."""
         knobs = {knob.name: knob.values for knob in self.space().knobs}
-        fitting = [columns for columns in knobs["columns"] if self._fits({"columns": columns})]
         tasks = math.prod(self.wide.tiles[:3])
         time = self.wide.conv.macs / DEPTHWISE_MACS_PER_NS
         return Config.of(
-            columns=min(fitting, key=lambda columns: (abs(columns - _USUAL_COLUMNS), columns)),
+            columns=min(filter(self._holds, knobs["columns"]), key=self._cost),
             groups_outside=0,
             parallel=int(worthwhile(time, self.threads, tasks)),
         )
 
+    def _accumulators(self, columns: int) -> int:
+        """Registers of sums in a tile."""
+        return columns * self.wide.rows * 4
+
+    def _holds(self, columns: int) -> bool:
+        """Whether a tile's sums fit the registers; nothing is smaller than one column."""
+        return self._accumulators(columns) + 3 <= self.dot.registers or columns == 1
+
+    def _cost(self, columns: int) -> float:
+        """What a tile of so many columns costs, counted in columns that are read for each pixel."""
+        conv = self.wide.conv
+        read = (columns - 1) * conv.strides[1] + conv.kernel[1]
+        return read / columns + (self._accumulators(columns) - _FREE_REGISTERS) / _SPILL_REGISTERS
+
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, quads, depthwise, wide and output."""
         narrow = narrow_intrinsic(self.wide.group, self.output_dtype)
-        quads = quads_intrinsic(self.wide.group, self.wide.taps)
-        for name in (narrow, quads, self._dot):
+        rows = rows_intrinsic(self.wide.group, self.wide.taps)
+        for name in (narrow, rows):
             ensure(name)
         knob = config.as_dict()
         values, output = sch.get_sblock("wide"), sch.get_sblock("output")
+        sch.compute_inline(sch.get_sblock("quads"))
         batch, bands, groups, row, column, register, lane = sch.get_loops(values)
-        columns, tile = sch.split(column, [None, knob["columns"]])
+        shared, tile_rows = sch.split(row, [None, self.wide.rows])
+        columns, tile_columns = sch.split(column, [None, knob["columns"]])
         order = [groups, bands] if knob["groups_outside"] else [bands, groups]
-        sch.reorder(batch, *order, row, columns, tile, register, lane)
+        sch.reorder(batch, *order, shared, columns, tile_rows, tile_columns, register, lane)
         task = sch.fuse(batch, *order)
         sch.vectorize(lane)
-        unroll_all(sch, [tile, register])
+        unroll_all(sch, [tile_rows, tile_columns, register])
+        if knob["parallel"]:
+            sch.parallel(task)
         products = sch.get_sblock("depthwise")
         sch.compute_at(products, columns, preserve_unit_loops=True)
         sch.reverse_compute_at(output, columns, preserve_unit_loops=True)
-        loops = sch.get_loops(output)
-        sch.unroll(loops[-2])
-        sch.tensorize(sch.blockize(loops[-1]), narrow)
-        staged = sch.get_sblock("quads")
-        sch.compute_at(staged, row, preserve_unit_loops=True)
-        sch.tensorize(sch.blockize(sch.get_loops(staged)[-2]), quads)
+        *_, tile_rows, tile_columns, _, channel = sch.get_loops(output)
+        unroll_all(sch, [tile_rows, tile_columns])
+        sch.tensorize(sch.blockize(channel), narrow)
+        self._accumulate(sch, products, rows)
         padded = sch.get_sblock("data_pad")
-        sch.compute_at(padded, task, preserve_unit_loops=True)
-        sch.vectorize(sch.get_loops(padded)[-1])
-        if knob["parallel"]:
-            sch.parallel(task)
-        self._accumulate(sch, products)
+        sch.compute_at(padded, columns, preserve_unit_loops=True)
+        *copied, channel = sch.get_loops(padded)
+        unroll_all(sch, copied[-2:])
+        sch.vectorize(channel)
 
-    @property
-    def _dot(self) -> str:
-        """The dot product over registers of this width."""
-        return f"aq_depthwise_{self.wide.lanes}x4_vnni"
-
-    def _accumulate(self, sch: Any, block: Any) -> None:
-        *_, column, register, lane, kernel_column, quad, inner = sch.get_loops(block)
-        sch.reorder(kernel_column, quad, column, register, lane, inner)
-        unroll_all(sch, [kernel_column, quad, column, register])
-        update = sch.blockize(lane)
+    def _accumulate(self, sch: Any, block: Any, intrinsic: str) -> None:
+        *_, row, column, register, lane, kernel_column, quad, inner = sch.get_loops(block)
+        sch.reorder(kernel_column, quad, row, column, register, lane, inner)
+        unroll_all(sch, [kernel_column, quad, row, column])
+        update = sch.blockize(register)
         initial = sch.decompose_reduction(update, kernel_column)
-        sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
+        *_, register, lane = sch.get_loops(sch.get_child_blocks(initial)[0])
+        sch.unroll(register)
+        sch.vectorize(lane)
         unroll_all(sch, sch.get_loops(initial)[-2:])
-        sch.tensorize(update, self._dot)
+        sch.tensorize(update, intrinsic)
