@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm import s_tir, tirx
@@ -38,3 +38,13 @@ def with_fields(block: Any, **changed: Any) -> Any:
     names = ("iter_vars", "reads", "writes", "name_hint", "body")
     more = ("init", "alloc_buffers", "match_buffers", "annotations")
     return s_tir.SBlock(*(changed.get(name, getattr(block, name)) for name in (*names, *more)))
+
+
+def substituted(expression: Any, values: Mapping[Any, Any]) -> Any:
+    """The expression with values in place of variables."""
+    return stmt_substituted(tirx.Evaluate(expression), values).value
+
+
+def stmt_substituted(stmt: Any, values: Mapping[Any, Any]) -> Any:
+    """The statement with values in place of variables."""
+    return tirx.PrimFunc(list(values), stmt).specialize(dict(values)).body if values else stmt

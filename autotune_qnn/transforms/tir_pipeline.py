@@ -17,6 +17,7 @@ from autotune_qnn.transforms.pack_stores import pack_stores
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines
+from autotune_qnn.transforms.weave import weave
 
 PIPELINE = "autotune_qnn"
 """The name under which `tvm.compile(..., tir_pipeline=...)` finds these passes."""
@@ -44,6 +45,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.UnrollLoop(),
         prefetch_weights,
         pack_stores,
+        weave,
         s_tir.transform.RenormalizeSplitPattern(),
         tirx.transform.StmtSimplify(),
         tirx.transform.RemoveNoOp(),

@@ -7,18 +7,20 @@ weights for every block. The epilogue runs on the tile while it is still in regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from autotune_qnn.kernels.geometry import ConvGeometry
+from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.intrinsics import register_all
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     PREFETCH,
+    PREFETCH_BETWEEN,
+    WEAVE,
     copy_rows,
     divisors,
     find_block,
@@ -32,6 +34,12 @@ _EVEN = 0.95
 _SHARED_WEIGHTS = 256 * 1024
 _SHORT_SUM = 16
 """Steps of a sum that takes no longer than what is computed from it."""
+_LONGEST_WOVEN = 64
+"""Steps of sums between which the last tile's outputs are computed by default."""
+_WOVEN_SUMS, _WOVEN_STEPS = 8, 128
+"""Vectors of sums in such a tile, and multiplications that are unrolled."""
+_MOST_LINES = 4
+"""Lines of weights that one tile fetches at once; more would keep its own loads waiting."""
 _MOST_STREAMS = 8
 """Vectors of weights a step: more lie in more places than a first-level cache has ways, and displace each other."""
 
@@ -63,6 +71,16 @@ class ConvTemplate:
     def _blocks(self) -> int:
         return self.geometry.groups * self.geometry.padded_group_outputs(self.dot.lanes) // self.dot.lanes
 
+    @property
+    def _pointwise(self) -> bool:
+        """Whether each output pixel needs one pixel of data: all tiles of an image are alike, one after the other."""
+        return self.geometry.kernel[0] * self.geometry.columns == 1 and not self.geometry.padded
+
+    @property
+    def _weavable(self) -> bool:
+        """Whether outputs of one tile can be computed during the next one's sums."""
+        return self._pointwise and bool(self.dot.intrinsic) and self.dot.pair_count == 1
+
     def _registers(self, values: Mapping[str, int]) -> int:
         """Vector registers that a tile needs: accumulators, one vector of weights a block, one of data."""
         pixels = values["rows"] * values["columns"]
@@ -81,6 +99,7 @@ class ConvTemplate:
         the kernel's rows and columns are unrolled too. band: tiles of rows that are finished before the next
         output channels (1: data stays in cache; all: weights do). pad_in_band: copy the border band by band.
         fetch: ask for the weights of the next channels while these are computed (not where all steps are unrolled).
+        weave: compute the outputs of each tile between the multiplications of the next.
         parallel: whether the tasks, bands times channel blocks (bands alone with pad_in_band), are spread over
         threads. With all rows in one band threads share the data and split the weights, otherwise the reverse.
         """
@@ -94,14 +113,26 @@ class ConvTemplate:
             Knob("band", divisors(geometry.out_height, geometry.out_height)),
             Knob("pad_in_band", (0, 1) if geometry.padded else (0,)),
             Knob("fetch", (1, 0) if self.dot.intrinsic and self._blocks > 1 else (0,)),
+            Knob("weave", (1, 0) if self._weavable else (0,)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         )
         return ConfigSpace(knobs, self._fits)
 
     def default(self) -> Config:
         """The tile with the fewest loads for its multiplications that fits the registers."""
-        space = self.space()
-        knobs = {knob.name: knob.values for knob in space.knobs}
+        knobs = {knob.name: knob.values for knob in self.space().knobs}
+        weave = self._weavable and self._steps <= _LONGEST_WOVEN
+        woven = self._best(knobs, self._woven_score) if weave else None
+        if woven is not None:
+            return self._completed(woven, knobs, 1)
+        best = self._best(knobs, self._score)
+        assert best is not None  # one pixel and one block always fit
+        return self._completed(best, knobs, 0)
+
+    def _best(
+        self, knobs: Mapping[str, tuple[int, ...]], score: Callable[[Mapping[str, int]], float | None]
+    ) -> dict[str, int] | None:
+        """The register tile with the highest score, None where none has one."""
         best: tuple[float, dict[str, int]] | None = None
         for rows in knobs["rows"]:
             for columns in knobs["columns"]:
@@ -109,11 +140,25 @@ class ConvTemplate:
                     values = {"rows": rows, "columns": columns, "blocks": blocks}
                     if self._registers(values) > self.dot.registers:
                         continue
-                    score = self._score(values) * self._evenness(values, self._even_band(values))
-                    if best is None or score > best[0]:
-                        best = (score, values)
-        assert best is not None  # one pixel and one block always fit
-        return self._completed(best[1], knobs)
+                    found = score(values)
+                    if found is None:
+                        continue
+                    found *= self._evenness(values, self._even_band(values))
+                    if best is None or found > best[0]:
+                        best = (found, values)
+        return None if best is None else best[1]
+
+    @staticmethod
+    def _woven_score(tile: Mapping[str, int]) -> float | None:
+        """How good a tile is whose outputs are computed during the next one's sums, None where it is not.
+
+        Both tiles' sums are in registers, and outputs are stored by fours. A load of weights takes as long as two
+        broadcasts.
+        """
+        blocks, pixels = tile["blocks"], tile["rows"] * tile["columns"]
+        if pixels < 2 or pixels * blocks != _WOVEN_SUMS:
+            return None
+        return pixels * blocks / (2 * blocks + pixels) - tile["rows"] / 1000
 
     def _score(self, tile: Mapping[str, int]) -> float:
         """How good a register tile seems; small ones overlap short sums with what is computed from the last."""
@@ -129,9 +174,10 @@ class ConvTemplate:
         """Quads of bytes that are summed up."""
         return self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads
 
-    def _completed(self, tile: dict[str, int], knobs: Mapping[str, tuple[int, ...]]) -> Config:
+    def _completed(self, tile: dict[str, int], knobs: Mapping[str, tuple[int, ...]], weave: int) -> Config:
         work = tile["rows"] * tile["columns"] * tile["blocks"]
-        steps = [quads for quads in knobs["quads"] if quads * work <= _UNROLLED_STEPS]
+        longest = _WOVEN_STEPS if weave else _UNROLLED_STEPS
+        steps = [quads for quads in knobs["quads"] if quads * work <= longest]
         values = {**tile, "quads": max(steps, default=1)}
         kernel = self.geometry.kernel[0] * self.geometry.columns
         # Without dot-product instructions a step is many instructions, and LLVM takes seconds for long code.
@@ -142,6 +188,7 @@ class ConvTemplate:
         pixels = self.geometry.batch * self.geometry.out_height * self.geometry.computed_width
         # Weights that pass once come no sooner for being asked for.
         values["fetch"] = int(1 in knobs["fetch"] and pixels > tile["rows"] * tile["columns"])
+        values["weave"] = weave
         values["parallel"] = int(self._threads > 1 and self._tasks(tile, values["band"]) > 1)
         return Config.from_mapping({name: values[name] for name in knobs})
 
@@ -213,6 +260,15 @@ class ConvTemplate:
             sch.parallel(task)
         update, reduction = self._tile(sch, block, knob, (tile_rows, tile_columns, tile_channels))
         self._finish_update(sch, update, sch.decompose_reduction(update, reduction[0]))
+        if self._pointwise:
+            self._in_a_row(sch, sch.fuse(band, columns), knob)
+
+    def _in_a_row(self, sch: Any, tiles: Any, knob: Mapping[str, int]) -> None:
+        """What the loop over all tiles of one block of channels does beside them."""
+        if knob["weave"]:
+            sch.annotate(tiles, WEAVE, 1)
+        if knob["fetch"] and self._blocks > knob["blocks"] and self._fetches_between(knob):
+            sch.annotate(tiles, PREFETCH_BETWEEN, self._next_weights(knob))
 
     def _tile(
         self, sch: Any, block: Any, knob: Mapping[str, int], tile: tuple[Any, Any, Any]
@@ -238,9 +294,19 @@ class ConvTemplate:
 
     def _fetch_ahead(self, sch: Any, quads: Any, knob: Mapping[str, int]) -> None:
         """While one block of channels is computed, ask for the weights of the next, where there is one."""
-        distance = knob["blocks"] * self._steps * self.dot.lanes * 4
-        if knob["fetch"] and not knob["unroll_kernel"] and self._blocks > knob["blocks"]:
-            sch.annotate(quads, PREFETCH, distance)
+        wanted = knob["fetch"] and not knob["unroll_kernel"] and self._blocks > knob["blocks"]
+        if wanted and not self._fetches_between(knob):
+            sch.annotate(quads, PREFETCH, self._next_weights(knob))
+
+    def _next_weights(self, knob: Mapping[str, int]) -> int:
+        """Elements of one block of weights, which is how far behind the present the next begins."""
+        return knob["blocks"] * self._steps * self.dot.lanes * 4
+
+    def _fetches_between(self, knob: Mapping[str, int]) -> bool:
+        """Whether each tile fetches a few lines, rather than each step one line for every vector of weights."""
+        tiles = self.geometry.out_height * self.geometry.computed_width // (knob["rows"] * knob["columns"])
+        lines = knob["blocks"] * self._steps
+        return self._pointwise and ceil_div(lines, tiles) <= _MOST_LINES
 
     @property
     def _inner_axes(self) -> int:

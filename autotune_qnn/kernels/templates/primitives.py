@@ -13,6 +13,12 @@ TVM_SCHEDULE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError
 PREFETCH = "pragma_prefetch_weights"
 """Annotation of a loop: while it runs, weights so many elements behind its own are fetched (transforms/prefetch.py)."""
 
+PREFETCH_BETWEEN = "pragma_prefetch_between"
+"""Annotation of a loop over tiles: as PREFETCH, each turn its share of as many elements."""
+
+WEAVE = "pragma_weave"
+"""Annotation of a loop: each turn computes the outputs of the turn before (transforms/weave.py)."""
+
 
 def divisors(value: int, limit: int) -> tuple[int, ...]:
     """The divisors of a positive integer up to a limit, ascending; 1 is always among them."""

@@ -1,0 +1,63 @@
+"""Outputs of one register tile are computed between the multiplications of the next."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tvm
+
+from autotune_qnn.engines.relax import TargetSpec, lower
+from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.support.networks import ConvCase
+
+TARGET = TargetSpec.parse("llvm -mcpu=cascadelake")
+
+
+def _library(task: tvm.IRModule, **knobs: int) -> tvm.runtime.Module:
+    template = task.template()
+    schedule = tvm.s_tir.Schedule(task.mod)
+    template.apply(schedule, template.default().replace(**knobs))
+    return compile_kernel(schedule.mod, TARGET.tvm())
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(ConvCase(8, 12, 64, 64, residual=True), id="residual"),
+        pytest.param(ConvCase(8, 12, 64, 96, batch=3), id="batch"),
+        pytest.param(ConvCase(8, 12, 40, 122, stride=2, dtype="int8"), id="strided"),
+        pytest.param(ConvCase(8, 12, 32, 64, weight_zero_point=7), id="zero point"),
+    ],
+)
+@pytest.mark.parametrize(
+    "tile",
+    [
+        {"rows": 4, "columns": 1, "blocks": 2, "quads": 2, "fetch": 0},
+        {"rows": 2, "columns": 3, "blocks": 1, "quads": 2},
+        {"rows": 4, "columns": 6, "blocks": 1, "quads": 1},
+    ],
+    ids=lambda tile: "x".join(map(str, tile.values())),
+)
+def test_woven_tiles_compute_the_same(case: ConvCase, tile: dict[str, int]) -> None:
+    task = lower(case.module(), TARGET, 1).tasks[0]
+    library = _library(task, **tile, weave=1)
+    if TARGET.runs_here() is not None:
+        pytest.skip("this CPU has no VNNI")
+    arguments, expected = task.arguments(seed=1)
+    tensors = [tvm.runtime.tensor(array) for array in arguments]
+    library["main"](*tensors)
+    np.testing.assert_array_equal(tensors[-1].numpy(), expected[0])
+
+
+def test_the_last_tile_is_finished_behind_the_loop() -> None:
+    task = lower(ConvCase(8, 8, 64, 64).module(), TARGET, 1).tasks[0]
+    tile = {"rows": 1, "columns": 4, "blocks": 2, "quads": 16, "fetch": 0}
+    woven, plain = (_library(task, **tile, weave=weave).inspect_source("ll") for weave in (1, 0))
+    rounding = "call <16 x i32> @llvm.lrint"
+    assert woven.count(rounding) == 2 * plain.count(rounding) > 0
+
+
+def test_tiles_share_the_fetches() -> None:
+    task = lower(ConvCase(8, 8, 64, 64).module(), TARGET, 1).tasks[0]
+    source = _library(task, rows=1, columns=4, blocks=1, fetch=1, weave=0).inspect_source("ll")
+    assert 0 < source.count("call void @llvm.prefetch") < 16  # lines of weights, as many as tiles
