@@ -84,6 +84,7 @@ class _Builder:
         self.store: Callable[[Operand], Any] | None = None
         self.blocks: Blocks | None = None
         self.joined: Joined | Interleaved | None = None
+        self.stored: Callable[[Any], Any] | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
         self.detail: list[str] = []
@@ -149,6 +150,7 @@ class _Builder:
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
         self.store, self.blocks, self.joined = result.store, result.blocks, result.joined
+        self.stored = result.stored
         self.detail = [result.detail]
         return result.lanes
 
@@ -238,6 +240,8 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     func = started(func, builder.inputs.starts)
     if builder.joined is not None:
         func = builder.joined.stored(func)
+    elif builder.stored is not None:
+        func = builder.stored(func)
     elif _extents(results[0]) != shape:
         func = store_overlapping(func, shape[-1])
     broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from autotune_qnn.dialect.pairs import PAIRS_INT16, pairs_can_saturate
 from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
-from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, store_wide
+from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, side_by_side, store_wide
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
@@ -140,6 +141,7 @@ def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> An
         wide.conv.macs,
         DepthwiseWideTemplate.factory(wide, call.dot, call.output.dtype),
         lambda finished: store_wide(wide, call.inputs, finished, call.output),
+        stored=partial(side_by_side, wide) if wide.side > 1 else None,
     )
 
 

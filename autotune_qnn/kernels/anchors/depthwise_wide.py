@@ -8,6 +8,9 @@ groups do not divide the channels, the last one overlaps the one before (see anc
 A quad holds four neighbouring rows of a column. With three kernel rows and stride 1 that is what two output rows read,
 which then share it, each with a zero among its weights. A kernel of five to eight rows takes two quads: the first four
 rows of its window, and the last four, with zero as the weight of what the first has had.
+
+Four, eight or sixteen channels make a group together with those of their neighbours in the row, which follow them in
+memory. Such a group's quads belong to one kernel column: the next column's begin a pixel later.
 """
 
 from __future__ import annotations
@@ -20,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
-from autotune_qnn.kernels.anchors.overlap import first_channel
+from autotune_qnn.kernels.anchors.overlap import first_channel, store_elsewhere
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
-from autotune_qnn.kernels.intrinsics.interleave import channel_order
+from autotune_qnn.kernels.intrinsics.interleave import channel_order, narrow_place
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.lane import bounds
 from autotune_qnn.kernels.operand import Operand
@@ -34,32 +37,37 @@ _TAPS = 4
 _BAND_BYTES = 64 * 1024
 # Time that a register's width takes for each channel, in relation to others: narrow ones do less in a step.
 _COSTS = {16: 2.8, 32: 1.5, 64: 1.0}
+_FEW_CHANNELS = (4, 8, 16)
 
 
 @dataclass(frozen=True)
 class WideGeometry:
     """How a depthwise convolution is cut: `group` channels at a time, tasks of `band` output rows.
 
-    `rows` output rows share quads.
+    `rows` output rows share quads. A group holds all channels of `side` neighbouring pixels, or of one pixel some.
     """
 
     conv: ConvGeometry
     group: int
     band: int
     rows: int
+    side: int = 1
 
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WideGeometry | None:
         """The cut of a convolution, or None where this form does not apply."""
         fits = max(conv.kernel) <= 2 * _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
         channels = conv.out_channels
-        sizes = [size for size in _COSTS if size <= min(4 * dot.lanes, channels)]
+        side = _side_by_side(conv, dot)
+        sizes = [size for size in _COSTS if size <= min(4 * dot.lanes, channels * side)]
         if not dot.depthwise_intrinsic or not fits or not sizes:
             return None
-        group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
+        group = channels * side
+        if side == 1:
+            group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
         rows = _rows_together(conv)
         bands = [band for band in range(rows, conv.out_height + 1, rows) if conv.out_height % band == 0]
-        cuts = [cls(conv, group, band, rows) for band in bands]
+        cuts = [cls(conv, group, band, rows, side) for band in bands]
         small = [cut for cut in cuts if cut.band_rows * cut.positions * group <= _BAND_BYTES]
         return small[-1] if small else cuts[0]
 
@@ -84,14 +92,26 @@ class WideGeometry:
         return self.window - self.taps
 
     @property
+    def columns(self) -> int:
+        """Groups of pixels in an output row."""
+        return self.conv.out_width // self.side
+
+    @property
+    def step(self) -> int:
+        """Positions from one group of pixels to the next."""
+        return self.conv.strides[1] if self.side == 1 else self.conv.kernel[1]
+
+    @property
     def positions(self) -> int:
-        """Columns that an output row reads."""
-        return (self.conv.out_width - 1) * self.conv.strides[1] + self.conv.kernel[1]
+        """Columns that an output row reads; with pixels side by side, those of the kernel for each group of them."""
+        return (self.columns - 1) * self.step + self.conv.kernel[1]
 
     @property
     def channels(self) -> NDArray[np.int64]:
         """For each place in the groups' order, the channel that is there."""
         total = self.conv.out_channels
+        if self.side > 1:
+            return np.asarray(channel_order(self.group) % total, np.int64)
         starts = np.minimum(np.arange(self.groups) * self.group, total - self.group)
         return np.asarray((starts[:, None] + channel_order(self.group)).reshape(-1), np.int64)
 
@@ -115,7 +135,7 @@ class WideGeometry:
         """Shape of accumulators: batch, bands, groups, rows, columns, registers of a group, lanes."""
         conv = self.conv
         bands = conv.out_height // self.band
-        return (conv.batch, bands, self.groups, self.band, conv.out_width, 4, self.lanes)
+        return (conv.batch, bands, self.groups, self.band, self.columns, 4, self.lanes)
 
     def flat(self, tile: Sequence[Any]) -> Any:
         """The place in the groups' order of an element of `tiles`."""
@@ -135,9 +155,40 @@ class WideGeometry:
         )
 
 
+def _side_by_side(conv: ConvGeometry, dot: DotShape) -> int:
+    """How many pixels of a row make a group: as many as fit a register and divide the row."""
+    if conv.out_channels not in _FEW_CHANNELS or conv.strides[1] != 1:
+        return 1
+    most = 4 * dot.lanes // conv.out_channels
+    return max(side for side in (1, 2, 4, 8, 16) if side <= most and conv.out_width % side == 0)
+
+
+def _shifted(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
+    """The input with its border, [batch, 1, positions, rows, pixels side by side with their channels]."""
+    conv = wide.conv
+    top, left = conv.padding[:2]
+    channels = conv.channels
+
+    def inner(n: Any, y: Any, x: Any, c: Any) -> Any:
+        inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
+        return tirx.if_then_else(inside, data[n, y - top, x - left, c], pad_value)
+
+    extents = (conv.batch, conv.padded_height, conv.padded_width, channels)
+    border = te.compute(extents, inner, name="border")
+
+    def element(n: Any, _group: Any, x: Any, y: Any, c: Any) -> Any:
+        first = tirx.floordiv(x, wide.step) * wide.side + tirx.floormod(x, wide.step)
+        return border[n, y, first + tirx.floordiv(c, channels), tirx.floormod(c, channels)]
+
+    shape = (conv.batch, 1, wide.positions, conv.padded_height, wide.group)
+    return te.compute(shape, element, name="data_pad")
+
+
 def _padded(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
     """The input with its border, [batch, groups, columns, rows, channels of a group]."""
     conv = wide.conv
+    if wide.side > 1:
+        return _shifted(wide, data, pad_value)
     top, left = conv.padding[:2]
 
     def element(n: Any, g: Any, x: Any, y: Any, c: Any) -> Any:
@@ -195,7 +246,7 @@ def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
     column = te.reduce_axis((0, wide.conv.kernel[1]), "kw")
     quad = te.reduce_axis((0, count), "quad")
     inner = te.reduce_axis((0, 4), "inner")
-    stride, mask = wide.conv.strides[1], tirx.const(255, "int32")
+    stride, mask = wide.step, tirx.const(255, "int32")
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
         rows = quad if count == wide.quads else tirx.floormod(quad, wide.quads)
@@ -247,8 +298,8 @@ def _parts(centred: NDArray[np.int32]) -> list[NDArray[np.int8]]:
 
 
 def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, output: Storage) -> Any:
-    """The output, [batch, row, column, group, channel of the group]: finished values as int32 in the groups' order,
-    then narrowed in the channels' own.
+    """The output, [batch, row, column, group, channel of the group], or with pixels side by side [batch, row, column of
+    groups, pixel, channel]: finished values as int32 in the groups' order, then narrowed in the channels' own.
     """
     low, high = bounds(output.dtype)
 
@@ -258,15 +309,26 @@ def store_wide(wide: WideGeometry, inputs: KernelInputs, finished: Operand, outp
 
     values = te.compute(wide.tiles, element, name="wide")
 
-    def narrow(n: Any, y: Any, x: Any, g: Any, c: Any) -> Any:
-        register, lane = (
-            tirx.floordiv(tirx.floormod(c, 16), 4),
-            tirx.floordiv(c, 16) * 4 + tirx.floormod(c, 4),
-        )
-        value = values[n, tirx.floordiv(y, wide.band), g, tirx.floormod(y, wide.band), x, register, lane]
+    conv = wide.conv
+
+    def narrow(n: Any, y: Any, x: Any, outer: Any, c: Any) -> Any:
+        group, pixel = (outer, 0) if wide.side == 1 else (0, outer)
+        register, lane = narrow_place(pixel, c, wide.group // wide.side)
+        value = values[n, tirx.floordiv(y, wide.band), group, tirx.floormod(y, wide.band), x, register, lane]
         smallest, largest = tirx.const(low, "int32"), tirx.const(high, "int32")
         return te.max(te.min(value, largest), smallest).astype(output.dtype)
 
-    conv = wide.conv
-    extents = (conv.batch, conv.out_height, conv.out_width, wide.groups, wide.group)
+    parts = (wide.groups, wide.group) if wide.side == 1 else (wide.side, conv.channels)
+    extents = (conv.batch, conv.out_height, wide.columns, *parts)
     return te.compute(extents, narrow, name="output")
+
+
+def side_by_side(wide: WideGeometry, func: Any) -> Any:
+    """The PrimFunc of pixels side by side whose output has the convolution's shape."""
+    conv = wide.conv
+
+    def place(indices: Sequence[Any]) -> list[Any]:
+        n, y, x, pixel, channel = indices
+        return [n, y, x * wide.side + pixel, channel]
+
+    return store_elsewhere(func, (conv.batch, conv.out_height, conv.out_width, conv.channels), [place])

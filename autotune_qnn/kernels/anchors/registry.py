@@ -86,6 +86,7 @@ class Anchor:
     `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
     given, makes the output tensor of the finished lanes, [..., group, channel of the group], whose last group may
     overlap the one before; with `blocks`, the kernel's lanes are computed block by block, with `joined` input by input.
+    `stored`, where given, makes of the PrimFunc with such an output the one whose output has the operator's shape.
     """
 
     lanes: LaneFunction
@@ -96,6 +97,7 @@ class Anchor:
     store: Callable[[Operand], Any] | None = None
     blocks: Blocks | None = None
     joined: Joined | None = None
+    stored: Callable[[Any], Any] | None = None
 
 
 Rule = Callable[[AnchorCall], Anchor]

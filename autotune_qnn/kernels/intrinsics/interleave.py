@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
+
+_LANE, _WORD = 16, 4
+"""Bytes of a 128-bit lane, and of the smallest part of one that unpacking keeps together."""
 
 
 def channel_order(group: int) -> NDArray[np.int64]:
@@ -34,9 +38,27 @@ def rows_intrinsic(group: int, taps: int) -> str:
     return f"aq_rows_{group}x{taps}"
 
 
-def narrow_intrinsic(group: int, dtype: str) -> str:
-    """Name of the intrinsic that saturates `group` int32 values to 8 bits, in the channels' own order."""
-    return f"aq_narrow_{group}_{dtype}"
+def narrow_intrinsic(group: int, dtype: str, side: int = 1) -> str:
+    """Name of the intrinsic that saturates `group` int32 values to 8 bits, in the channels' own order.
+
+    With `side`, they are those of so many pixels.
+    """
+    return f"aq_narrow_{group}_{dtype}" if side == 1 else f"aq_narrow_{side}x{group // side}_{dtype}"
+
+
+def narrow_place(pixel: Any, channel: Any, channels: int) -> tuple[Any, Any]:
+    """Register and lane of a channel; where a group holds several pixels of 4, 8 or 16 channels, of such a pixel.
+
+    Written without terms that TVM would simplify, so that kernels match the intrinsics' descriptions.
+    """
+    together = 16 // channels if channels <= _LANE else 1
+    if isinstance(pixel, int):
+        return channel % 16 // 4, channel // 16 * 4 + channel % 4
+    if together == 1:
+        return channel // 4, pixel * 4 + channel % 4
+    if channels == _WORD:
+        return pixel % 4, pixel // 4 * 4 + channel
+    return pixel % together * (channels // 4) + channel // 4, pixel // together * 4 + channel % 4
 
 
 def turns_intrinsic(count: int, dtype: str) -> str:
@@ -207,15 +229,53 @@ def _narrow_description(group: int, dtype: str) -> Any:
     return description
 
 
+def _narrow_pixels_description(side: int, channels: int, dtype: str) -> Any:
+    lanes = side * channels // 4
+    low, high = (0, 255) if dtype == "uint8" else (-128, 127)
+
+    def value(A: Any, pixel: Any, channel: Any) -> Any:
+        register, lane = narrow_place(pixel, channel, channels)
+        return T.cast(T.max(T.min(A[register, lane], high), low), dtype)
+
+    @T.prim_func(s_tir=True)
+    def description(
+        A: T.Buffer((4, lanes), "int32", offset_factor=1),
+        C: T.Buffer((side, channels), dtype, offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(A[0:4, 0:lanes])
+            T.writes(C[0:side, 0:channels])
+            for p in range(side):
+                for c in range(channels):
+                    with T.sblock("narrow"):
+                        vp, vc = T.axis.remap("SS", [p, c])
+                        C[vp, vc] = value(A, vp, vc)
+
+    return description
+
+
 _PACKS = {16: "llvm.x86.sse2.{}.128", 32: "llvm.x86.avx2.{}", 64: "llvm.x86.avx512.{}.512"}
+
+
+def _packed(group: int, dtype: str, registers: Any) -> Any:
+    """The bytes of four registers of int32, from a function that loads them."""
+    family = _PACKS[group]
+    to_words = family.format("packssdw")
+    to_bytes = family.format("packuswb" if dtype == "uint8" else "packsswb")
+    words = [
+        T.call_llvm_pure_intrin(
+            T.llvm_lookup_intrinsic_id(to_words),
+            registers(first),
+            registers(first + 1),
+            dtype=f"int16x{group // 2}",
+        )
+        for first in (0, 2)
+    ]
+    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(to_bytes), *words, dtype=f"{dtype}x{group}")
 
 
 def _narrow_implementation(group: int, dtype: str) -> Any:
     lanes = group // 4
-    quad_type, word_type = f"int32x{lanes}", f"int16x{group // 2}"
-    family = _PACKS[group]
-    to_words = family.format("packssdw")
-    to_bytes = family.format("packuswb" if dtype == "uint8" else "packsswb")
 
     @T.prim_func(s_tir=True)
     def implementation(
@@ -224,21 +284,27 @@ def _narrow_implementation(group: int, dtype: str) -> Any:
         with T.sblock("root"):
             T.reads(A[0:4, 0:lanes])
             T.writes(C[0:group])
-            C[T.ramp(T.int32(0), 1, group)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(to_bytes),
-                T.call_llvm_pure_intrin(
-                    T.llvm_lookup_intrinsic_id(to_words),
-                    A.vload([0, 0], dtype=quad_type),
-                    A.vload([1, 0], dtype=quad_type),
-                    dtype=word_type,
-                ),
-                T.call_llvm_pure_intrin(
-                    T.llvm_lookup_intrinsic_id(to_words),
-                    A.vload([2, 0], dtype=quad_type),
-                    A.vload([3, 0], dtype=quad_type),
-                    dtype=word_type,
-                ),
-                dtype=f"{dtype}x{group}",
+            C[T.ramp(T.int32(0), 1, group)] = _packed(
+                group, dtype, lambda place: A.vload([place, 0], dtype=f"int32x{lanes}")
+            )
+
+    return implementation
+
+
+def _narrow_pixels_implementation(side: int, channels: int, dtype: str) -> Any:
+    group = side * channels
+    lanes = group // 4
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        A: T.Buffer((4, lanes), "int32", offset_factor=1),
+        C: T.Buffer((side, channels), dtype, offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(A[0:4, 0:lanes])
+            T.writes(C[0:side, 0:channels])
+            C[0, T.ramp(T.int32(0), 1, group)] = _packed(
+                group, dtype, lambda place: A.vload([place, 0], dtype=f"int32x{lanes}")
             )
 
     return implementation
@@ -281,24 +347,27 @@ def _turns_implementation(count: int, dtype: str) -> Any:
 _QUADS = re.compile(r"aq_quads_(16|32|64)x([1-4])")
 _ROWS = re.compile(r"aq_rows_(16|32|64)x([1-4])")
 _NARROW = re.compile(r"aq_narrow_(16|32|64)_(u?int8)")
+_PIXELS = re.compile(r"aq_narrow_(2|4|8|16)x(4|8|16)_(u?int8)")
 _TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
+
+
+_MAKERS: tuple[tuple[re.Pattern[str], Callable[..., Any], Callable[..., Any]], ...] = (
+    (_QUADS, _quads_description, _quads_implementation),
+    (_ROWS, _rows_description, _rows_implementation),
+    (_NARROW, _narrow_description, _narrow_implementation),
+    (_PIXELS, _narrow_pixels_description, _narrow_pixels_implementation),
+    (_TURNS, _turns_description, _turns_implementation),
+)
+"""Names, with what becomes arguments in groups; what an intrinsic of such a name computes; how it does."""
 
 
 @functools.cache
 def register(name: str) -> bool:
     """Register one intrinsic of this file with TensorIR, once; False where the name is none of them."""
-    quads, rows = _QUADS.fullmatch(name), _ROWS.fullmatch(name)
-    narrow, turns = _NARROW.fullmatch(name), _TURNS.fullmatch(name)
-    if quads is not None:
-        group, taps = int(quads[1]), int(quads[2])
-        TensorIntrin.register(name, _quads_description(group, taps), _quads_implementation(group, taps))
-    elif rows is not None:
-        group, taps = int(rows[1]), int(rows[2])
-        TensorIntrin.register(name, _rows_description(group, taps), _rows_implementation(group, taps))
-    elif narrow is not None:
-        group, dtype = int(narrow[1]), narrow[2]
-        TensorIntrin.register(name, _narrow_description(group, dtype), _narrow_implementation(group, dtype))
-    elif turns is not None:
-        count, dtype = int(turns[1]), turns[2]
-        TensorIntrin.register(name, _turns_description(count, dtype), _turns_implementation(count, dtype))
-    return any(match is not None for match in (quads, rows, narrow, turns))
+    for pattern, description, implementation in _MAKERS:
+        found = pattern.fullmatch(name)
+        if found is not None:
+            arguments = [int(part) if part.isdigit() else part for part in found.groups()]
+            TensorIntrin.register(name, description(*arguments), implementation(*arguments))
+            return True
+    return False

@@ -17,7 +17,7 @@ from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, rows_in
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors, unroll_all
+from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all
 
 _FREE_REGISTERS = 8
 _SPILL_REGISTERS = 16
@@ -50,7 +50,7 @@ class DepthwiseWideTemplate:
         parallel: whether tasks are spread over threads.
         """
         knobs = (
-            Knob("columns", divisors(self.wide.conv.out_width, 8)),
+            Knob("columns", divisors(self.wide.columns, 8)),
             Knob("groups_outside", (0, 1)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         )
@@ -77,13 +77,12 @@ class DepthwiseWideTemplate:
 
     def _cost(self, columns: int) -> float:
         """What a tile of so many columns costs, counted in columns that are read for each pixel."""
-        conv = self.wide.conv
-        read = (columns - 1) * conv.strides[1] + conv.kernel[1]
+        read = (columns - 1) * self.wide.step + self.wide.conv.kernel[1]
         return read / columns + (self._accumulators(columns) - _FREE_REGISTERS) / _SPILL_REGISTERS
 
     def apply(self, sch: Any, config: Config) -> None:
-        """Schedule the blocks data_pad, quads, depthwise, wide and output."""
-        narrow = narrow_intrinsic(self.wide.group, self.output_dtype)
+        """Schedule the blocks border, data_pad, quads, depthwise, wide and output."""
+        narrow = narrow_intrinsic(self.wide.group, self.output_dtype, self.wide.side)
         rows = rows_intrinsic(self.wide.group, self.wide.taps)
         for name in (narrow, rows):
             ensure(name)
@@ -103,15 +102,19 @@ class DepthwiseWideTemplate:
         products = sch.get_sblock("depthwise")
         sch.compute_at(products, columns, preserve_unit_loops=True)
         sch.reverse_compute_at(output, columns, preserve_unit_loops=True)
-        *_, tile_rows, tile_columns, _, channel = sch.get_loops(output)
+        *_, tile_rows, tile_columns, outer, channel = sch.get_loops(output)
         unroll_all(sch, [tile_rows, tile_columns])
-        sch.tensorize(sch.blockize(channel), narrow)
+        sch.tensorize(sch.blockize(channel if self.wide.side == 1 else outer), narrow)
         self._accumulate(sch, products, rows)
         padded = sch.get_sblock("data_pad")
         sch.compute_at(padded, columns, preserve_unit_loops=True)
         *copied, channel = sch.get_loops(padded)
         unroll_all(sch, copied[-2:])
         sch.vectorize(channel)
+        border = find_block(sch, "border")
+        if border is not None:
+            sch.compute_at(border, task, preserve_unit_loops=True)
+            sch.vectorize(sch.get_loops(border)[-1])
 
     def _accumulate(self, sch: Any, block: Any, intrinsic: str) -> None:
         *_, row, column, register, lane, kernel_column, quad, inner = sch.get_loops(block)
