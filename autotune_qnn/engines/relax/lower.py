@@ -13,12 +13,15 @@ from tvm import relax, tirx
 
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.engines.relax.task import KernelReference, PlainReference, TuningTask, reference_module
+from autotune_qnn.kernels.templates.base import ScheduleTemplate
+from autotune_qnn.kernels.templates.elementwise import ElementwiseTemplate
 from autotune_qnn.kernels.templates.plain import PlainTemplate
 from autotune_qnn.transforms.grouping import bindings, dtype_of, shape_of
 from autotune_qnn.transforms.lower_groups import LoweredKernel, workload_key
 from autotune_qnn.transforms.pipeline import Dump, to_kernels
 
 _LONGEST_NAME = 96
+_WHOLE_VECTOR = 16
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,28 @@ def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> 
     return TuningTask(name, bare.key, "plain", bare.weight, mod, bare.functions, 0, template, expected)
 
 
-def _plain_template(function: Any, threads: int) -> PlainTemplate:
+def _plain_template(function: Any, threads: int) -> ScheduleTemplate:
     """The template of a PrimFunc of plain operators; its last parameter is its result."""
     buffers = [(*map(_constant, buffer.shape), _item(buffer)) for buffer in function.params]
     *_, column, row, item = (1, 1, *buffers[-1])
+    if row % _WHOLE_VECTOR and _keeps_places(function):
+        return ElementwiseTemplate(buffers[-1][:-1], threads)
     return PlainTemplate(threads, sum(math.prod(extents) for extents in buffers), row, item, column)
+
+
+def _keeps_places(function: Any) -> bool:
+    """Whether one block computes each element of the result from those in its own place."""
+    shapes = [[_constant(extent) for extent in buffer.shape] for buffer in function.params]
+    sch = tvm.s_tir.Schedule(tvm.IRModule({"main": function}))
+    blocks = sch.get_child_blocks(sch.get_sblock("root"))
+    if len(blocks) != 1 or any(shape != shapes[0] or 0 in shape for shape in shapes):
+        return False
+    block = sch.get(blocks[0])
+    axes = [axis.var for axis in block.iter_vars]
+    regions = [[part.min for part in region.region] for region in (*block.reads, *block.writes)]
+    return str(block.name_hint) == "output" and all(
+        len(region) == len(axes) and all(map(tirx.Var.same_as, axes, region)) for region in regions
+    )
 
 
 def _item(buffer: Any) -> int:
