@@ -26,6 +26,22 @@ def in_place(blocks: Blocks | None, index: Any) -> tuple[Any, ...]:
     return (n, y, x, c if blocks is None else blocks.place(c))
 
 
+def corrected(products: Any, sums: Any, zero_points: Any) -> Any:
+    """The products minus each window's sum of data times its channel's zero point of the weights."""
+    return te.compute(
+        products.shape,
+        lambda n, y, x, c: products[n, y, x, c] - sums[n, y, x, c] * zero_points[c],
+        name="corrected",
+    )
+
+
+def accumulated(geometry: ConvGeometry, products: Any, bias: Any, blocks: Blocks | None) -> Accumulated:
+    """The products with their bias, by output index."""
+    return Accumulated(
+        lambda index: products[in_place(blocks, index)] + bias[index[3]], geometry.macs, blocks
+    )
+
+
 def padded_data(
     geometry: ConvGeometry, data: Any, pad_value: Any, channels: int, blocks: Blocks | None
 ) -> Any:
@@ -142,24 +158,12 @@ def depthwise(
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     padded = padded_data(geometry, data, pad_value, channels, blocks)
     packed = inputs.constant(_pack(geometry, split.values, shape, channels, vnni), "weights")
-
-    def result(products: Any) -> Accumulated:
-        return Accumulated(
-            lambda index: products[in_place(blocks, index)] + folded[index[3]], geometry.macs, blocks
-        )
-
     if not vnni:
-        return result(_plain_products(geometry, padded, packed))
+        return accumulated(geometry, _plain_products(geometry, padded, packed), folded, blocks)
     quads = _quads(geometry, padded, channels)
     products = _quad_products(geometry, shape.lanes, quads, packed, "depthwise")
     if split.remaining.any():
         ones = inputs.constant(_pack(geometry, np.ones_like(split.values), shape, channels, True), "ones")
         sums = _quad_products(geometry, shape.lanes, quads, ones, "window_sum")
-        remaining = inputs.vector(split.remaining, "weight_zero_point")
-        uncorrected = products
-        products = te.compute(
-            uncorrected.shape,
-            lambda n, y, x, c: uncorrected[n, y, x, c] - sums[n, y, x, c] * remaining[c],
-            name="corrected",
-        )
-    return result(products)
+        products = corrected(products, sums, inputs.vector(split.remaining, "weight_zero_point"))
+    return accumulated(geometry, products, folded, blocks)

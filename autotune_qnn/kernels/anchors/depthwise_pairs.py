@@ -14,7 +14,7 @@ from tvm import te, tirx
 
 from autotune_qnn.dialect.pairs import HIGH, LOW
 from autotune_qnn.kernels.anchors.conv2d import Accumulated
-from autotune_qnn.kernels.anchors.depthwise import in_place, padded_data
+from autotune_qnn.kernels.anchors.depthwise import accumulated, corrected, padded_data
 from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
@@ -89,12 +89,5 @@ def depthwise_pairs(
     products = _pair_sums(geometry, padded, packed)
     if zeros.any():
         sums, taken = _window_sums(geometry, padded), inputs.vector(zeros, "weight_zero_point")
-        uncorrected = products
-        products = te.compute(
-            uncorrected.shape,
-            lambda n, y, x, c: uncorrected[n, y, x, c] - sums[n, y, x, c] * taken[c],
-            name="corrected",
-        )
-    return Accumulated(
-        lambda index: products[in_place(blocks, index)] + folded[index[3]], geometry.macs, blocks
-    )
+        products = corrected(products, sums, taken)
+    return accumulated(geometry, products, folded, blocks)
