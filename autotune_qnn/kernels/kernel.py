@@ -15,7 +15,7 @@ from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import AnchorCall, anchor_rule, is_anchor, takes_bias
 from autotune_qnn.kernels.anchors.interleaved import Interleaved, two_streams
 from autotune_qnn.kernels.anchors.joined import Joined
-from autotune_qnn.kernels.anchors.overlap import Blocks, store_overlapping
+from autotune_qnn.kernels.anchors.overlap import Blocks, Placement, store_overlapping
 from autotune_qnn.kernels.channel_moves import RESHAPES
 from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
@@ -83,7 +83,7 @@ class _Builder:
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
         self.blocks: Blocks | None = None
-        self.joined: Joined | Interleaved | None = None
+        self.placement: Placement | None = None
         self.stored: Callable[[Any], Any] | None = None
         self.known: dict[Any, Operand] = {}
         self.kind, self.macs = "elementwise", 0
@@ -149,7 +149,7 @@ class _Builder:
             )
         )
         self.kind, self.macs, self.template = result.kind, result.macs, result.template
-        self.store, self.blocks, self.joined = result.store, result.blocks, result.joined
+        self.store, self.blocks, self.placement = result.store, result.blocks, result.placement
         self.stored = result.stored
         self.detail = [result.detail]
         return result.lanes
@@ -157,12 +157,12 @@ class _Builder:
     def moved(self, calls: Sequence[Any]) -> LaneFunction:
         """The lanes of a concatenation, anchor of this kernel, whose channels the other calls move."""
         streams = two_streams(calls)
-        if streams is None or not isinstance(self.joined, Joined):
+        if streams is None or not isinstance(self.placement, Joined):
             raise BuildError(f"{calls[0].op.name}: no kernel that moves its channels so")
-        self.joined = Interleaved.of(_shape(calls[-1]), self.joined, streams)
-        self.template = self.joined.template(self.output.dtype)
+        interleaved = Interleaved.of(_shape(calls[-1]), self.placement, streams)
+        self.placement, self.template = interleaved, interleaved.template(self.output.dtype)
         self.detail.append("turns_" + "_".join(f"{part}at{first}" for part, first in streams))
-        return self.joined.at
+        return interleaved.at
 
     def element(self, call: Any) -> LaneFunction:
         """The lanes of an elementwise operator."""
@@ -190,8 +190,8 @@ def _outputs(
 ) -> list[Any]:
     """The kernel's result, in groups or blocks of channels or in parts where the anchor computes those."""
     blocks = builder.blocks
-    if builder.joined is not None:
-        return builder.joined.results(element)
+    if builder.placement is not None:
+        return builder.placement.results(element)
     if builder.store is not None:
         return [builder.store(finished)]
     if blocks is None:
@@ -238,8 +238,8 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, *results]).with_attr("global_symbol", "main")
     func = started(func, builder.inputs.starts)
-    if builder.joined is not None:
-        func = builder.joined.stored(func)
+    if builder.placement is not None:
+        func = builder.placement.stored(func)
     elif builder.stored is not None:
         func = builder.stored(func)
     elif _extents(results[0]) != shape:

@@ -18,6 +18,7 @@ from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines
 from autotune_qnn.transforms.weave import weave
+from autotune_qnn.transforms.wrapping import complete_wrapping
 
 PIPELINE = "autotune_qnn"
 """The name under which `tvm.compile(..., tir_pipeline=...)` finds these passes."""
@@ -51,6 +52,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.RemoveNoOp(),
         s_tir.transform.RewriteUnsafeSelect(),
         tirx.transform.CommonSubexprElim(),
+        complete_wrapping,
         tirx.transform.VerifyMemory(),
         tirx.transform.AnnotateEntryFunc(),
         tirx.transform.SplitHostDevice(),

@@ -20,6 +20,8 @@ from autotune_qnn.errors import TargetError
 from autotune_qnn.host import HOST_FLAG_OF_FEATURE, TILE_FLAGS, host_flags, tiles_refused
 from autotune_qnn.kernels.isa import Isa
 
+_ALWAYS = ("+fast-dpwssd",)
+"""For how LLVM orders code, no instructions: without it LLVM takes vpdpwssd apart, for CPUs on which it is slow."""
 _OPTIONS = ("device", "keys", "mattr", "mcpu", "model", "mtriple", "num-cores")
 _LONGEST = 4096
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,128}\Z")
@@ -93,8 +95,8 @@ class TargetSpec:
         for name in ("mcpu", "mtriple", "model", "device"):
             if getattr(self, name):
                 mapping[name] = getattr(self, name)
-        if self.mattr:
-            mapping["mattr"] = list(self.mattr)
+        if self.mattr or self.architecture == "x86_64":
+            mapping["mattr"] = [*self.mattr, *(_ALWAYS if self.architecture == "x86_64" else ())]
         if self.keys:
             mapping["keys"] = list(self.keys)
         if self.num_cores is not None:
@@ -208,7 +210,7 @@ def _checked(options: Mapping[str, Any], text: str) -> dict[str, Any]:
             f"target {text!r} has unknown options: {', '.join(unknown)}; known are {', '.join(_OPTIONS)}"
         )
     fields: dict[str, Any] = {name: _word(options, name) for name in ("mcpu", "mtriple", "model", "device")}
-    fields["mattr"] = tuple(sorted(set(_words(options, "mattr"))))
+    fields["mattr"] = tuple(sorted(set(_words(options, "mattr")) - set(_ALWAYS)))
     fields["keys"] = _words(options, "keys")
     fields["num_cores"] = _count(options, "num-cores")
     return fields

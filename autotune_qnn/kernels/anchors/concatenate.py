@@ -60,7 +60,7 @@ def joined_parts(call: AnchorCall, parts: list[_Source]) -> Anchor:
             ),
         )
         template = JoinedTemplate.factory(call.shape, tuple(part.vectors for part in joined.parts))
-        return Anchor(joined.at, "concatenate", name, 0, template, joined=joined)
+        return Anchor(joined.at, "concatenate", name, 0, template, placement=joined)
 
     def lane(index: Sequence[Any]) -> Lane:
         joined: Any = None

@@ -15,6 +15,7 @@ from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, side_by_side, store_wide
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
+from autotune_qnn.kernels.anchors.winograd import WinogradTiles, winograd
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
 from autotune_qnn.kernels.isa import DotShape
@@ -25,6 +26,8 @@ from autotune_qnn.kernels.templates.conv2d import ConvTemplate
 from autotune_qnn.kernels.templates.conv2d_amx import ConvAmxTemplate, suits_tiles
 from autotune_qnn.kernels.templates.depthwise import DepthwiseTemplate
 from autotune_qnn.kernels.templates.depthwise_wide import DepthwiseWideTemplate
+from autotune_qnn.kernels.templates.winograd import WinogradTemplate
+from autotune_qnn.kernels.winograd import WinogradGeometry, middles
 
 _IMAGE_AXES = 3
 
@@ -74,14 +77,11 @@ def _scheduled(geometry: ConvGeometry, dot: DotShape) -> tuple[ConvGeometry, Tem
     return tiled, ConvAmxTemplate.factory(tiled, dot)
 
 
-@anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
-def conv2d_rule(call: AnchorCall) -> Anchor:
-    """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
-    data, zero_point = stored_data(call)
+def _geometry(call: AnchorCall, data: Operand) -> ConvGeometry:
     weights = call.constant(1)
     batch, height, width, channels = data.shape
     top, left, bottom, right = call.attributes.integers("padding", 4)
-    geometry = ConvGeometry(
+    return ConvGeometry(
         batch,
         height,
         width,
@@ -93,30 +93,53 @@ def conv2d_rule(call: AnchorCall) -> Anchor:
         (top, left, bottom, right),
         call.attributes.integer("groups"),
     )
+
+
+@anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
+def conv2d_rule(call: AnchorCall) -> Anchor:
+    """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
+    data, zero_point = stored_data(call)
+    weights = call.constant(1)
+    geometry = _geometry(call, data)
     arguments = (weights, call.constant(3), zero_point, call.bias)
     if call.attributes.string("accumulation") == PAIRS_INT16 and pairs_can_saturate(weights):
         return _in_pairs(call, geometry, data.tensor, arguments)
-    wide = WideGeometry.of(geometry, call.dot) if geometry.groups == channels > 1 else None
+    if geometry.groups == geometry.channels > 1:
+        return _depthwise(call, geometry, data.tensor, arguments)
+    tiles = WinogradGeometry.of(geometry, call.dot)
+    if tiles is not None and tiles.pays(call.dot):
+        centred = weights.astype(np.int32) - call.constant(3).astype(np.int32).reshape(-1, 1, 1, 1)
+        middle = middles(centred)
+        if middle is not None:
+            return _in_tiles(call, tiles, data.tensor, (centred, middle, zero_point, call.bias))
+    joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
+    joined, template = _scheduled(joined, call.dot)
+    arguments = (joined_weights, *arguments[1:])
+    source = data.tensor
+    result = conv2d(call.inputs, joined, call.dot, lambda *index: source[index], *arguments, in_blocks=True)
+    return Anchor(
+        lambda index: Lane(result.value(index), clamped=True),
+        "conv2d",
+        convolution_name(geometry),
+        geometry.macs,
+        template,
+        blocks=result.blocks,
+    )
+
+
+def _depthwise(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
+    wide = WideGeometry.of(geometry, call.dot)
     if wide is not None and call.channelwise and call.output.dtype in ("int8", "uint8"):
-        return _wide(call, wide, data.tensor, arguments)
-    if geometry.groups == channels and channels > 1:
-        result = depthwise(call.inputs, geometry, call.dot, data.tensor, *arguments)
-        template = DepthwiseTemplate.factory(geometry, call.dot)
-        kind = "depthwise"
-    else:
-        joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
-        joined, template = _scheduled(joined, call.dot)
-        arguments = (joined_weights, *arguments[1:])
-        source = data.tensor
-        result = conv2d(
-            call.inputs, joined, call.dot, lambda *index: source[index], *arguments, in_blocks=True
-        )
-        kind = "conv2d"
-
-    def lane(index: Sequence[Any]) -> Lane:
-        return Lane(result.value(index), clamped=True)
-
-    return Anchor(lane, kind, convolution_name(geometry), geometry.macs, template, blocks=result.blocks)
+        return _wide(call, wide, data, arguments)
+    result = depthwise(call.inputs, geometry, call.dot, data, *arguments)
+    return Anchor(
+        lambda index: Lane(result.value(index), clamped=True),
+        "depthwise",
+        convolution_name(geometry),
+        geometry.macs,
+        DepthwiseTemplate.factory(geometry, call.dot),
+        blocks=result.blocks,
+    )
 
 
 def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
@@ -129,6 +152,19 @@ def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: An
         result.macs,
         DepthwiseTemplate.factory(geometry, plain),
         blocks=result.blocks,
+    )
+
+
+def _in_tiles(call: AnchorCall, geometry: WinogradGeometry, data: Any, arguments: Any) -> Anchor:
+    tiles = WinogradTiles(geometry)
+    result = winograd(call.inputs, tiles, data, *arguments)
+    return Anchor(
+        lambda index: Lane(result(index), clamped=True),
+        "conv2d",
+        convolution_name(geometry.conv) + "_winograd",
+        geometry.conv.macs,
+        WinogradTemplate.factory(geometry, call.dot),
+        placement=tiles,
     )
 
 

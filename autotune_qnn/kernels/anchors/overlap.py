@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,16 @@ class Blocks:
             if expression.same_as(channel):
                 return place
         raise ValueError(f"{channel} is the channel of no block")
+
+
+class Placement(Protocol):
+    """Results that a kernel computes in another order than the tensor that keeps them."""
+
+    def results(self, element: Callable[..., Any]) -> list[Any]:
+        """The tensors that the kernel computes, from what computes an element of the whole."""
+
+    def stored(self, func: Any) -> Any:
+        """The PrimFunc of `results` whose one output is the tensor that keeps them."""
 
 
 Place = Callable[[Sequence[Any]], list[Any]]

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from autotune_qnn.dialect.attributes import Attributes
 from autotune_qnn.errors import BuildError
-from autotune_qnn.kernels.anchors.joined import Joined
-from autotune_qnn.kernels.anchors.overlap import Blocks
+from autotune_qnn.kernels.anchors.overlap import Blocks, Placement
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.operand import LaneFunction, Operand
@@ -85,8 +84,9 @@ class Anchor:
 
     `kind` and `detail` name it ("conv2d", "56x56x24_144_k1s1"); `macs` counts multiply-accumulates. `store`, where
     given, makes the output tensor of the finished lanes, [..., group, channel of the group], whose last group may
-    overlap the one before; with `blocks`, the kernel's lanes are computed block by block, with `joined` input by input.
-    `stored`, where given, makes of the PrimFunc with such an output the one whose output has the operator's shape.
+    overlap the one before; with `blocks`, the kernel's lanes are computed block by block, with `placement` in
+    an order of its own. `stored`, where given, makes of the PrimFunc with such an output the one whose output has
+    the operator's shape.
     """
 
     lanes: LaneFunction
@@ -96,7 +96,7 @@ class Anchor:
     template: TemplateFactory
     store: Callable[[Operand], Any] | None = None
     blocks: Blocks | None = None
-    joined: Joined | None = None
+    placement: Placement | None = None
     stored: Callable[[Any], Any] | None = None
 
 

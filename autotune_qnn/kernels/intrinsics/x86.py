@@ -115,6 +115,53 @@ def _maddwd(lanes: int, name: str) -> Any:
     return implementation
 
 
+def _words(lanes: int) -> Any:
+    @T.prim_func(s_tir=True)
+    def description(
+        A: T.Buffer((2,), "int16", offset_factor=1),
+        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
+        C: T.Buffer((lanes,), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
+            T.writes(C[0:lanes])
+            for i in range(lanes):
+                for q in range(2):
+                    with T.sblock("update"):
+                        vi, vq = T.axis.remap("SR", [i, q])
+                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
+
+    return description
+
+
+def _words_implementation(lanes: int, name: str, sums: bool) -> Any:
+    """`sums`: the instruction adds to its first operand, as vpdpwssd does."""
+    vector, words = f"int32x{lanes}", f"int16x{2 * lanes}"
+
+    def total(a: Any, b: Any, c: Any) -> Any:
+        pair = T.reinterpret(
+            T.broadcast(T.reinterpret(a.vload([0], "int16x2"), dtype="int32"), lanes), dtype=words
+        )
+        weights, sum_ = b.vload([0, 0], dtype=words), c.vload([0], dtype=vector)
+        identity = T.llvm_lookup_intrinsic_id(name)
+        if sums:
+            return T.call_llvm_pure_intrin(identity, sum_, pair, weights, dtype=vector)
+        return sum_ + T.call_llvm_pure_intrin(identity, pair, weights, dtype=vector)
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        A: T.Buffer((2,), "int16", offset_factor=1),
+        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
+        C: T.Buffer((lanes,), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
+            T.writes(C[0:lanes])
+            C[T.ramp(T.int32(0), 1, lanes)] = total(A, B, C)
+
+    return implementation
+
+
 def _depthwise(lanes: int) -> Any:
     @T.prim_func(s_tir=True)
     def description(
@@ -167,6 +214,11 @@ def register_all() -> None:
         maddwd = "llvm.x86.avx512.pmaddw.d.512" if bits == 512 else "llvm.x86.avx2.pmadd.wd"
         TensorIntrin.register(f"aq_dot_{lanes}x4_vnni", _dot_quads(lanes), _vnni(lanes, vpdpbusd))
         TensorIntrin.register(f"aq_dot_{lanes}x4_maddwd", _dot_pairs(lanes), _maddwd(lanes, maddwd))
+        vpdpwssd = f"llvm.x86.avx512.vpdpwssd.{bits}"
+        words = (("vnni", vpdpwssd, True), ("maddwd", maddwd, False))
+        for kind, instruction, sums in words:
+            name = f"aq_words_{lanes}x2_{kind}"
+            TensorIntrin.register(name, _words(lanes), _words_implementation(lanes, instruction, sums))
     for lanes in (16, 8, 4):
         vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         TensorIntrin.register(

@@ -15,7 +15,7 @@ from tests.support.networks import ConvCase
 @pytest.mark.parametrize("text", ["llvm -mcpu=cascadelake", "llvm -mcpu=skylake-avx512"])
 def test_weights_are_fetched_ahead(text: str, outputs: int, blocks: int, fetches: bool) -> None:
     target = TargetSpec.parse(text)
-    task = lower(ConvCase(7, 7, 128, outputs, 3, 1, 1).module(), target, 2).tasks[0]
+    task = lower(ConvCase(14, 14, 128, outputs, 3, 2, 1).module(), target, 2).tasks[0]
     template = task.template()
     assert template is not None
     columns = 7 if blocks == 2 else 1
