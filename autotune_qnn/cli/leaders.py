@@ -1,4 +1,4 @@
-"""`autotune-qnn leaders`: logs small enough to ship, with nothing but the best records of each task."""
+"""`autotune-qnn leaders`: logs small enough to ship, with the best records of each task and what a few others teach."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ from autotune_qnn.logs.store import LogStore
 
 _LOGGER = logging.getLogger(__name__)
 _REPEATS = 5
+_POORER = 6
+"""How many slower records go with a task's leaders: a cost model learns from what differs."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -68,16 +70,21 @@ class RecordPool:
 
     def ranked(self, key: str, own: Sequence[TrialRecord] = ()) -> list[TrialRecord]:
         """The good records of a task, the one to build with first: `own` and those of comparable logs by their
-        seconds, then those of other targets and CPUs.
+        seconds, then those of other targets and CPUs. Records of other logs without a trace only teach cost models,
+        and are left out.
         """
-        near = [log.ranked(key) for log in self.logs if self.comparable(log)]
-        far = [log.ranked(key) for log in self.logs if not self.comparable(log)]
+        near = [_with_trace(log.ranked(key)) for log in self.logs if self.comparable(log)]
+        far = [_with_trace(log.ranked(key)) for log in self.logs if not self.comparable(log)]
         merged = list(heapq.merge(own, *near, key=_seconds))
         return [*merged, *(record for records in far for record in records)]
 
     def same(self, key: str) -> list[tuple[TrialRecord, bool]]:
         """Every record of a task with features or a configuration, and whether its figures hold here."""
         return [(record, self.comparable(log)) for log in self.logs for record in log.records(key)]
+
+
+def _with_trace(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return [record for record in records if record.trace is not None]
 
 
 def _seconds(record: TrialRecord) -> float:
@@ -99,18 +106,21 @@ def _fits(found: LogHeader, wanted: LogHeader) -> bool:
 
 
 def write_leaders(log: LogStore, folder: Path, keep: int) -> Path:
-    """Write a log with only the best `keep` records of each task (and of their repeats the smallest, which count) under
-    `folder`, in place of one under the same conditions; returns its path. Raises LogStoreError when that fails.
+    """Write a log with only the best `keep` records of each task (and of their repeats the smallest, which count) and a
+    few slower ones without their schedules under `folder`, in place of one under the same conditions; returns its
+    path. Raises LogStoreError when that fails.
     """
     with LogStore.open(folder, log.header.target, log.header.model, log.header) as target:
         path = target.path
     lines = [log.header.to_json()]
     for key in sorted(log.task_keys()):
-        for record in log.ranked(key)[:keep]:
+        ranked = log.ranked(key)
+        for record in ranked[:keep]:
             lines.append(replace(record, run_secs=tuple(sorted(record.run_secs)[:_REPEATS])).to_json())
             if record.confirmation is not None:
                 seconds = tuple(sorted(record.confirmation.run_secs)[:_REPEATS])
                 lines.append(replace(record.confirmation, run_secs=seconds).to_json())
+        lines.extend(record.to_json() for record in _poorer(ranked, keep))
     temporary = path.with_suffix(".new")
     try:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
@@ -118,3 +128,15 @@ def write_leaders(log: LogStore, folder: Path, keep: int) -> Path:
     except OSError as error:
         raise LogStoreError(f"the log {path} cannot be written: {error.strerror}") from None
     return path
+
+
+def _poorer(ranked: Sequence[TrialRecord], keep: int) -> list[TrialRecord]:
+    """Up to `_POORER` records slower than the first `keep`, evenly from all over their order, the slowest among them:
+    what a cost model sees of them and their shortest repeat.
+    """
+    limit = max((max(_seconds(record), record.seconds) for record in ranked[:keep]), default=0.0)
+    slower = [record for record in ranked[keep:] if record.features and record.seconds > limit]
+    slower.sort(key=lambda record: record.seconds)
+    count = min(_POORER, len(slower))
+    places = [(place + 1) * len(slower) // count - 1 for place in range(count)]
+    return [replace(slower[place], trace=None, run_secs=(slower[place].seconds,)) for place in places]

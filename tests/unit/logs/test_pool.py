@@ -108,6 +108,31 @@ def test_leaders_fit_in_a_small_log_that_reads_the_same(tmp_path: Path) -> None:
     assert json.loads(written.read_text().splitlines()[0])["type"] == "header"
 
 
+def test_leaders_take_slower_records_along_for_cost_models(tmp_path: Path) -> None:
+    items = [
+        replace(record("k", trial, 1e-6 * (1 + trial)), features=(1.0, float(trial))) for trial in range(40)
+    ]
+    without = record("k", 40, 50e-6)
+    path = write(tmp_path / "full", replace(HERE, model="theirs"), *reversed(items), without)
+    small = LogStore.read(write_leaders(LogStore.read(path), tmp_path / "small", 2))
+    assert [item.trial for item in small.ranked("k")] == [0, 1, 7, 13, 20, 26, 32, 39]
+    assert [item.trace is None for item in small.ranked("k")] == [False] * 2 + [True] * 6
+    assert all(item.features == (1.0, item.trial) for item in small.records("k"))
+    assert path.stat().st_size > 3 * small.path.stat().st_size
+    pool = pool_of(tmp_path / "small")
+    assert [item.trial for item in pool.ranked("k")] == [0, 1], "there is nothing to build of the others"
+    assert len(pool.same("k")) == 8
+
+
+def test_leaders_take_along_only_what_is_slower_than_the_confirmed(tmp_path: Path) -> None:
+    items = [replace(record("k", trial, 1e-6 * (1 + trial)), features=(1.0,)) for trial in range(4)]
+    path = write(tmp_path / "full", HERE, *items)
+    with LogStore.open(tmp_path / "full", HERE.target, HERE.model, HERE) as store:
+        confirm(store, items[1], 0, 2.5e-6)
+    small = LogStore.read(write_leaders(LogStore.read(path), tmp_path / "small", 1))
+    assert [item.trial for item in small.ranked("k")] == [1, 2, 3], "0 was a lucky one"
+
+
 def test_logs_come_with_the_project() -> None:
     folder = shipped_logs()
     assert folder is not None
