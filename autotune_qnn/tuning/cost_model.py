@@ -1,9 +1,10 @@
 """The cost model: XGBoost from the figures that explain a kernel (`features`) to how fast it will be.
 
-Every task has a model of its own. It starts from an estimate (`estimate`), which needs no measurement, corrected by a
-prior that was trained on all other tasks: those of this run, and those that earlier runs left in logs. Labels are
-base-2 logarithms of speed relative to the task's best, so that tasks of any size teach each other. Which candidates to
-measure is not a question of the mean alone: `choose` keeps away from what is known already (`gaussian`).
+Every task has a model of its own. It starts from an estimate (`estimate`), which needs no measurement, corrected in
+part by a prior that was trained on all other tasks: those of this run, and those that earlier runs left in logs. What
+of the expected differences does not show in measurements is believed no longer. Labels are base-2 logarithms of speed
+relative to the task's best, so that tasks of any size teach each other. Which candidates to measure is not a question
+of the mean alone: `choose` keeps away from what is known already (`gaussian`).
 """
 
 from __future__ import annotations
@@ -31,16 +32,22 @@ _MOST_PRIOR = 6000
 _GROWTH = 1.5
 _MOST_COMPARED = 256
 _PRIOR_ROUNDS = 80
+_PRIOR_SHARE = 0.35
+"""How much of what other tasks say against the estimate is believed of this one."""
+_PRIOR_POWER = 1.0
+"""Samples of the prior weigh as the power of their speed: what tells slow schedules apart is of little use."""
 _TASK_ROUNDS = 40
 _PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist"}
 _PRIOR_PARAMETERS: Mapping[str, Any] = {"max_depth": 3, "eta": 0.1, "min_child_weight": 20}
 """What holds for other tasks holds for this one roughly: few and shallow distinctions."""
 _LENGTH = 0.5
 """The distance, in standard deviations of the features, over which schedules resemble each other."""
-_CURIOSITY = 0.5
+_CURIOSITY = 0.35
 _LEAST_SPREAD = 0.03
 _FIRST_SPREAD = 0.3
 _NEAR_BEST = -1.0
+_BELIEF = 0.04
+"""The evidence for the expected differences before any measurement, as a sum of squares of logarithms."""
 
 Samples = list[tuple[Features, float]]
 """Features and seconds (inf for a failure) of measured candidates of one task."""
@@ -127,6 +134,9 @@ class SpeedModel:
         start = time.perf_counter()
         data = xgboost.DMatrix(derived(rows), label=values)
         data.set_base_margin(base)
+        if prior:
+            weights = np.exp2(_PRIOR_POWER * values)
+            data.set_weight(weights / weights.mean())
         parameters = {**self._parameters, **(_PRIOR_PARAMETERS if prior else {})}
         booster = xgboost.train(parameters, data, num_boost_round=rounds)
         self.seconds += time.perf_counter() - start
@@ -136,6 +146,15 @@ class SpeedModel:
 def _teaches(samples: Samples) -> bool:
     """Whether a task's samples say anything about others: several, and not all failures."""
     return len(samples) >= _LEAST_GROUP and any(math.isfinite(seconds) for _, seconds in samples)
+
+
+def _slope(expected: Vector, values: Vector) -> float:
+    """How much of the differences that were expected is there, from 0 to 1, of all that are not hopeless."""
+    usable = values > 2 * _NEAR_BEST
+    if not usable.any():
+        return 1.0
+    first, second = expected[usable] - expected[usable].mean(), values[usable] - values[usable].mean()
+    return float(np.clip((first @ second + _BELIEF) / (first @ first + _BELIEF), 0.0, 1.0))
 
 
 def _predict(booster: Any, rows: Vector, base: Vector) -> Vector:
@@ -155,6 +174,7 @@ class TaskModel:
         self._key = key
         self._own: Any = None
         self._offset = 0.0
+        self._weight = 1.0
         self._fitted = 0
         self._prior: Any = None
         self._prior_size = 0
@@ -191,7 +211,7 @@ class TaskModel:
         base = self._base(rows)
         self._fit()
         if self._own is not None:
-            return _predict(self._own, rows, base + self._offset)
+            return _predict(self._own, rows, self._weight * base + self._offset)
         return base - base.max()
 
     def choose(
@@ -221,7 +241,10 @@ class TaskModel:
     def _base(self, rows: Vector) -> Vector:
         """What is expected of candidates without any measurement of this task."""
         guessed = estimate(rows)
-        return guessed if self._prior is None else _predict(self._prior, rows, guessed)
+        if self._prior is None:
+            return guessed
+        share = _PRIOR_SHARE if np.ptp(guessed) > 0.0 else 1.0
+        return guessed + share * (_predict(self._prior, rows, guessed) - guessed)
 
     def _fit(self) -> None:
         samples = self._shared.samples(self._key)
@@ -230,6 +253,7 @@ class TaskModel:
         rows = np.asarray([features for features, _ in samples], dtype=np.float64)
         values = labels([seconds for _, seconds in samples])
         base = self._base(rows)
-        self._offset = float(np.median(values - base))
-        self._own = self._shared.train(rows, values, base + self._offset, _TASK_ROUNDS)
+        self._weight = _slope(base, values)
+        self._offset = float(np.median(values - self._weight * base))
+        self._own = self._shared.train(rows, values, self._weight * base + self._offset, _TASK_ROUNDS)
         self._fitted = len(samples)

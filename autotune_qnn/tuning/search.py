@@ -24,12 +24,12 @@ from autotune_qnn.tuning.cost_model import Features, TaskModel
 Describe = Callable[[Config], Features | None]
 """The features of a configuration; None where it does not apply, or equals one that was described before."""
 
-_ENUMERABLE = 4096
+_ENUMERABLE = 32768
 _LEAST_BATCH = 4
 _FIRST_POOL = 32
 _GROWTH = 2
 _PARENTS = 6
-_RANDOM_SHARE = 0.25
+_RANDOM_SHARE = 0.15
 _ATTEMPTS = 400
 _SAMPLED = 1024
 _MOST_POOLED = 600

@@ -11,7 +11,7 @@ import json
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,27 @@ MARKS = (8, 16, 32, 64, 128, 256, 512)
 NEAR = (0.05, 0.02, 0.01)
 
 
+class RecordedSpace(ConfigSpace):
+    """The recorded configurations as a space that knows them all: where a part was recorded, few combinations are."""
+
+    def __init__(self, knobs: tuple[Knob, ...], configs: Sequence[Config]) -> None:
+        """`configs` are those recorded."""
+        known = set(configs)
+        super().__init__(knobs, lambda values: Config.from_mapping(values) in known)
+        object.__setattr__(self, "_configs", tuple(configs))  # a frozen dataclass
+
+    def __len__(self) -> int:
+        return len(self._configs)
+
+    def sample(self, rng: random.Random) -> Config:
+        """One of the recorded configurations."""
+        return rng.choice(self._configs)
+
+    def enumerate(self) -> Iterator[Config]:
+        """The recorded configurations."""
+        return iter(self._configs)
+
+
 @dataclass(frozen=True)
 class Table:
     """One task's recorded space: features and seconds of every configuration that leads to a module of its own."""
@@ -52,7 +73,7 @@ class Table:
 
     def space(self) -> ConfigSpace:
         """The recorded configurations as a space."""
-        return ConfigSpace(self.knobs, lambda values: Config.from_mapping(values) in self.rows)
+        return RecordedSpace(self.knobs, list(self.rows))
 
     def samples(self) -> Samples:
         """Everything recorded, as a cost model takes it."""

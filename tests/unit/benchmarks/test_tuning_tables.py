@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from benchmarks.lib.tuning_replay import trials_to
+from autotune_qnn.kernels.templates.base import Config, Knob
+from benchmarks.lib.tuning_replay import RecordedSpace, trials_to
 from benchmarks.lib.tuning_tables import PHASES, markdown
 
 
@@ -45,3 +47,13 @@ def test_one_number_of_tasks_shows_no_growth() -> None:
 def test_trials_to_come_near_the_best_are_counted_from_one() -> None:
     assert trials_to([1.2, 1.04, 1.0], 0.05) == 2
     assert trials_to([1.2, 1.1], 0.05) == 4, "twice all where it never came to that"
+
+
+def test_a_recorded_space_holds_what_was_recorded_alone() -> None:
+    configs = [Config.of(a=value, b=value) for value in range(3)]
+    space = RecordedSpace((Knob("a", tuple(range(100))), Knob("b", tuple(range(100)))), configs)
+    assert len(space) == 3
+    assert list(space.enumerate()) == configs
+    assert {space.sample(random.Random(seed)) for seed in range(20)} == set(configs)
+    assert space.is_valid(configs[1])
+    assert not space.is_valid(Config.of(a=1, b=2))
