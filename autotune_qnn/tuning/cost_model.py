@@ -32,10 +32,8 @@ _MOST_PRIOR = 6000
 _GROWTH = 1.5
 _MOST_COMPARED = 256
 _PRIOR_ROUNDS = 80
-_PRIOR_SHARE = 0.35
+_PRIOR_SHARE = 0.3
 """How much of what other tasks say against the estimate is believed of this one."""
-_PRIOR_POWER = 1.0
-"""Samples of the prior weigh as the power of their speed: what tells slow schedules apart is of little use."""
 _TASK_ROUNDS = 40
 _PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist"}
 _PRIOR_PARAMETERS: Mapping[str, Any] = {"max_depth": 3, "eta": 0.1, "min_child_weight": 20}
@@ -134,9 +132,6 @@ class SpeedModel:
         start = time.perf_counter()
         data = xgboost.DMatrix(derived(rows), label=values)
         data.set_base_margin(base)
-        if prior:
-            weights = np.exp2(_PRIOR_POWER * values)
-            data.set_weight(weights / weights.mean())
         parameters = {**self._parameters, **(_PRIOR_PARAMETERS if prior else {})}
         booster = xgboost.train(parameters, data, num_boost_round=rounds)
         self.seconds += time.perf_counter() - start
