@@ -122,6 +122,10 @@ class ConvGeometry:
         behind = self.group_channels % 4 != 0 and not self.late_quad
         return any(self.padding) or behind or self.computed_width != self.out_width
 
+    def copied(self, shape: DotShape) -> bool:
+        """Whether the products read a copy of the input, the block data_pad: with its border, widened, or both."""
+        return self.padded or shape.widened
+
     @property
     def quads(self) -> int:
         """Quads of four bytes along the innermost reduction axis, those that come twice included."""
@@ -129,7 +133,12 @@ class ConvGeometry:
 
     @property
     def _own_quads(self) -> int:
-        return ceil_div(self.group_channels * (self.kernel[1] if self.rows else 1), 4)
+        return ceil_div(self._own_bytes, 4)
+
+    @property
+    def _own_bytes(self) -> int:
+        """Bytes that follow each other along the innermost reduction axis."""
+        return self.group_channels * (self.kernel[1] if self.rows else 1)
 
     def quad_byte(self, quad: Any) -> Any:
         """The first byte of a quad, counted from the first channel (an integer or an expression)."""
@@ -139,6 +148,21 @@ class ConvGeometry:
         if not twice:
             return quad * 4
         return quad * 4 - quad // (self.quads - self.step) * (4 * twice)
+
+    def steps(self, shape: DotShape) -> int:
+        """Steps of an instruction set's dot product along the innermost reduction axis."""
+        if self.step > 1 or self.late_quad or shape.steps == 1:
+            return self.quads * shape.steps
+        return ceil_div(self._own_bytes, 4 // shape.steps)
+
+    def step_byte(self, step: Any, shape: DotShape) -> Any:
+        """The first byte of such a step, counted from the first channel."""
+        if shape.steps == 1:
+            return self.quad_byte(step)
+        size = 4 // shape.steps
+        if self.late_quad or self.quads != self._own_quads:
+            return self.quad_byte(step // shape.steps) + step % shape.steps * size
+        return step * size
 
     @property
     def columns(self) -> int:
@@ -182,7 +206,7 @@ class ConvGeometry:
         return ceil_div(self.group_outputs, lanes) * lanes
 
     def pack(self, weights: NDArray[Any], shape: DotShape) -> NDArray[Any]:
-        """OHWI weights as [blocks, KH, columns, quads, pair_count, lanes, pair_size].
+        """OHWI weights as [blocks, KH, columns, steps, pair_count, lanes, pair_size].
 
         The axis pair_count is left out where it is 1, and so is pair_size.
         """
@@ -198,10 +222,12 @@ class ConvGeometry:
             first = (self.quads - self.step) * 4
             grouped = np.insert(grouped, [first] * (self.quads * 4 - inner), 0, axis=-1)
         blocks = self.groups * outputs // shape.lanes
-        split = grouped.reshape(
-            blocks, shape.lanes, kernel_height, self.columns, self.quads, shape.pair_size, shape.pair_count
+        steps = self.steps(shape)
+        used = grouped[..., : steps * (4 // shape.steps)]
+        split = used.reshape(
+            blocks, shape.lanes, kernel_height, self.columns, steps, shape.pair_count, shape.pair_size
         )
-        packed = split.transpose(0, 2, 3, 4, 6, 1, 5)
+        packed = split.transpose(0, 2, 3, 4, 5, 1, 6)
         if shape.pair_count == 1:
             return np.ascontiguousarray(packed[:, :, :, :, 0])
         return np.ascontiguousarray(packed[..., 0] if shape.pair_size == 1 else packed)

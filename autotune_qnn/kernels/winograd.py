@@ -118,7 +118,7 @@ class WinogradGeometry:
         conv = self.conv
         outputs = conv.batch * conv.out_height * conv.out_width * conv.out_channels
         macs = conv.macs / conv.out_channels * conv.padded_group_outputs(2 * dot.lanes)
-        speed = _VNNI_MACS_PER_NS if dot.pair_count == 1 else _MACS_PER_NS
+        speed = _VNNI_MACS_PER_NS if not dot.widened else _MACS_PER_NS
         return _GAIN * self.nanoseconds < macs / speed + outputs / _OUTPUTS_PER_NS
 
 

@@ -1,4 +1,4 @@
-"""The passes from a scheduled PrimFunc to LLVM: TVM's own for a CPU, `amx_tiles` and `stack_accumulators`.
+"""The passes from a scheduled PrimFunc to LLVM: TVM's own for a CPU, `amx_tiles`, `stack_accumulators` and others.
 
 Passes that only other devices need are left out, which also halves the time of a build.
 """
@@ -13,6 +13,7 @@ from tvm.tirx import compilation_pipeline
 
 from autotune_qnn.transforms.align_stack import align_stack
 from autotune_qnn.transforms.amx_tiles import amx_tiles
+from autotune_qnn.transforms.pair_products import pair_products
 from autotune_qnn.transforms.pack_stores import pack_stores
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
@@ -45,6 +46,7 @@ def _lowering_passes() -> list[Any]:
         s_tir.transform.HoistIfThenElse(),
         tirx.transform.UnrollLoop(),
         prefetch_weights,
+        pair_products,
         pack_stores,
         weave,
         s_tir.transform.RenormalizeSplitPattern(),

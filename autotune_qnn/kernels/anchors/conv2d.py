@@ -36,13 +36,17 @@ class Accumulated:
     blocks: Blocks | None = None
 
 
-def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
-    """A function (batch, row, column, byte) → uint8 of the padded input, counted from the window's corner.
+def _reader(geometry: ConvGeometry, shape: DotShape, data: Any, pad_value: Any) -> Any:
+    """A function (batch, row, column, byte) → the padded input, counted from the window's corner.
 
-    `data` is such a function of the input itself.
+    `data` is such a function of the input itself, uint8.
     """
-    if not geometry.padded:
+    if not geometry.copied(shape):
         return data
+    if not geometry.padded:
+        extents = (geometry.batch, geometry.height, geometry.width, geometry.channels)
+        wide = te.compute(extents, lambda *at: data(*at).astype(shape.data_dtype), name="data_pad")
+        return lambda *at: wide[at]
     top, left = geometry.padding[:2]
     height, width, channels = geometry.height, geometry.width, geometry.channels
 
@@ -56,7 +60,7 @@ def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
             moved = byte - left * channels
             bounds = tirx.all(y >= top, y < height + top, moved >= 0, moved < width * channels)
             value = data(n, y - top, tirx.floordiv(moved, channels), tirx.floormod(moved, channels))
-            return tirx.if_then_else(bounds, value, pad_value)
+            return tirx.if_then_else(bounds, value, pad_value).astype(shape.data_dtype)
 
         padded = te.compute((geometry.batch, geometry.padded_height, length), row_byte, name="data_pad")
         return lambda n, y, x, c: padded[n, y, x * channels + c]
@@ -67,7 +71,7 @@ def _reader(geometry: ConvGeometry, data: Any, pad_value: Any) -> Any:
             tirx.all(inside(y, x), c < channels) if slack else inside(y, x),
             data(n, y - top, x - left, c),
             pad_value,
-        ),
+        ).astype(shape.data_dtype),
         name="data_pad",
     )
     return lambda n, y, x, c: padded[n, y, x, c]
@@ -77,7 +81,7 @@ def _products(geometry: ConvGeometry, shape: DotShape, read: Any, packed: Any) -
     """The int32 sums of data times packed weights, [batch, rows, computed columns, padded channels]."""
     kernel_row = te.reduce_axis((0, geometry.kernel[0]), "kh")
     kernel_column = te.reduce_axis((0, geometry.columns), "kw")
-    quad = te.reduce_axis((0, geometry.quads), "quad")
+    quad = te.reduce_axis((0, geometry.steps(shape)), "quad")
     pair = te.reduce_axis((0, shape.pair_count), "pair")
     inner = te.reduce_axis((0, shape.pair_size), "inner")
     outputs = geometry.padded_group_outputs(shape.lanes)
@@ -88,21 +92,18 @@ def _products(geometry: ConvGeometry, shape: DotShape, read: Any, packed: Any) -
         first = 0 if geometry.groups == 1 else tirx.floordiv(c, outputs) * geometry.group_channels
         places = [c // shape.lanes, kernel_row, kernel_column, quad]
         if shape.pair_count == 1:
-            place, index, axes = inner, [*places, c % shape.lanes, inner], [inner]
-        elif shape.pair_size == 1:
-            place, index, axes = pair, [*places, pair, c % shape.lanes], [pair]
+            place, index, axis = inner, [*places, c % shape.lanes, inner], inner
         else:
-            place = pair + inner * shape.pair_count
-            index, axes = [*places, pair, c % shape.lanes, inner], [pair, inner]
+            place, index, axis = pair, [*places, pair, c % shape.lanes], pair
         value = read(
             n,
             y * stride_y + kernel_row * dilate_y,
             x * stride_x + kernel_column * dilate_x,
-            first + geometry.quad_byte(quad) + place,
+            first + geometry.step_byte(quad, shape) + place,
         )
         return te.sum(
             value.astype("int32") * packed[tuple(index)].astype("int32"),
-            axis=[kernel_row, kernel_column, quad, *axes],
+            axis=[kernel_row, kernel_column, quad, axis],
         )
 
     extents = (geometry.batch, geometry.out_height, geometry.computed_width, geometry.groups * outputs)
@@ -149,7 +150,7 @@ def conv2d(
     split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
     folded = split.folded(data_zero_point, bias)
     pad_value = inputs.integer(data_zero_point).astype("uint8")
-    read = _reader(geometry, data, pad_value)
+    read = _reader(geometry, shape, data, pad_value)
     simple = in_blocks and geometry.groups == 1 and not shape.tiles
     blocks = Blocks.of(geometry.out_channels, shape.lanes) if simple else None
     packing = geometry

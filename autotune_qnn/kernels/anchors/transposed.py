@@ -55,7 +55,7 @@ def conv2d_transpose(call: AnchorCall) -> Anchor:
         return value if (stride_y, stride_x) == (1, 1) else tirx.if_then_else(whole, value, fill)
 
     source: Any = widened
-    if not geometry.padded and (stride_y, stride_x) != (1, 1):
+    if not geometry.copied(call.dot) and (stride_y, stride_x) != (1, 1):
         extents = (geometry.batch, geometry.height, geometry.width, geometry.channels)
         source = te.compute(extents, widened, name="widened")
     flipped = call.constant(1)[:, ::-1, ::-1]

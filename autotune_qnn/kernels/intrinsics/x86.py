@@ -2,8 +2,8 @@
 
 The stock `dot_16x4_vnni` of apache-tvm 0.27 hands LLVM operands of the wrong type, so these are registered under
 names of their own. vpdpbusd multiplies unsigned bytes (data) with signed ones (weights) and adds four products to
-each int32 lane without saturation. vpmaddwd multiplies signed 16-bit pairs: data bytes are widened in place, bytes
-0 and 2 by a mask, bytes 1 and 3 by a shift, which is why packed weights hold those pairs (see `DotShape`).
+each int32 lane without saturation. vpmaddwd multiplies pairs of signed 16-bit numbers, to which data are widened
+beforehand.
 """
 
 from __future__ import annotations
@@ -64,19 +64,18 @@ def _vnni(lanes: int, name: str) -> Any:
 def _dot_pairs(lanes: int) -> Any:
     @T.prim_func(s_tir=True)
     def description(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((2, lanes, 2), "int16", offset_factor=1),
+        A: T.Buffer((2,), "int16", offset_factor=1),
+        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
         C: T.Buffer((lanes,), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:4], B[0:2, 0:lanes, 0:2])
+            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
             T.writes(C[0:lanes])
             for i in range(lanes):
-                for p in range(2):
-                    for q in range(2):
-                        with T.sblock("update"):
-                            vi, vp, vq = T.axis.remap("SRR", [i, p, q])
-                            C[vi] = C[vi] + T.cast(A[vp + vq * 2], "int32") * T.cast(B[vp, vi, vq], "int32")
+                for q in range(2):
+                    with T.sblock("update"):
+                        vi, vq = T.axis.remap("SR", [i, q])
+                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
 
     return description
 
@@ -86,30 +85,20 @@ def _maddwd(lanes: int, name: str) -> Any:
 
     @T.prim_func(s_tir=True)
     def implementation(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((2, lanes, 2), "int16", offset_factor=1),
+        A: T.Buffer((2,), "int16", offset_factor=1),
+        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
         C: T.Buffer((lanes,), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:4], B[0:2, 0:lanes, 0:2])
+            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
             T.writes(C[0:lanes])
-            quad = T.reinterpret(A.vload([0], "uint8x4"), dtype="uint32")
-            even = T.bitwise_and(quad, T.uint32(0x00FF00FF))
-            odd = T.bitwise_and(T.shift_right(quad, T.uint32(8)), T.uint32(0x00FF00FF))
-            C[T.ramp(T.int32(0), 1, lanes)] = (
-                C.vload([0], dtype=vector)
-                + T.call_llvm_pure_intrin(
-                    T.llvm_lookup_intrinsic_id(name),
-                    T.reinterpret(T.broadcast(even, lanes), dtype=pairs),
-                    B.vload([0, 0, 0], dtype=pairs),
-                    dtype=vector,
-                )
-                + T.call_llvm_pure_intrin(
-                    T.llvm_lookup_intrinsic_id(name),
-                    T.reinterpret(T.broadcast(odd, lanes), dtype=pairs),
-                    B.vload([1, 0, 0], dtype=pairs),
-                    dtype=vector,
-                )
+            C[T.ramp(T.int32(0), 1, lanes)] = C.vload([0], dtype=vector) + T.call_llvm_pure_intrin(
+                T.llvm_lookup_intrinsic_id(name),
+                T.reinterpret(
+                    T.broadcast(T.reinterpret(A.vload([0], "int16x2"), dtype="int32"), lanes), dtype=pairs
+                ),
+                B.vload([0, 0], dtype=pairs),
+                dtype=vector,
             )
 
     return implementation
@@ -206,16 +195,18 @@ def _depthwise_vnni(lanes: int, name: str) -> Any:
     return implementation
 
 
+_MADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+
+
 @functools.cache
 def register_all() -> None:
     """Register every intrinsic of this file with TensorIR; idempotent."""
     for lanes, bits in ((16, 512), (8, 256)):
         vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{bits}"
-        maddwd = "llvm.x86.avx512.pmaddw.d.512" if bits == 512 else "llvm.x86.avx2.pmadd.wd"
         TensorIntrin.register(f"aq_dot_{lanes}x4_vnni", _dot_quads(lanes), _vnni(lanes, vpdpbusd))
-        TensorIntrin.register(f"aq_dot_{lanes}x4_maddwd", _dot_pairs(lanes), _maddwd(lanes, maddwd))
+        TensorIntrin.register(f"aq_dot_{lanes}x2_maddwd", _dot_pairs(lanes), _maddwd(lanes, _MADDWD[lanes]))
         vpdpwssd = f"llvm.x86.avx512.vpdpwssd.{bits}"
-        words = (("vnni", vpdpwssd, True), ("maddwd", maddwd, False))
+        words = (("vnni", vpdpwssd, True), ("maddwd", _MADDWD[lanes], False))
         for kind, instruction, sums in words:
             name = f"aq_words_{lanes}x2_{kind}"
             TensorIntrin.register(name, _words(lanes), _words_implementation(lanes, instruction, sums))

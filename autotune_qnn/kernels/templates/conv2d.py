@@ -79,13 +79,15 @@ class ConvTemplate:
     @property
     def _weavable(self) -> bool:
         """Whether outputs of one tile can be computed during the next one's sums."""
-        return self._pointwise and bool(self.dot.intrinsic) and self.dot.pair_count == 1
+        return self._pointwise and bool(self.dot.intrinsic) and not self.dot.widened
 
     def _registers(self, values: Mapping[str, int]) -> int:
         """Vector registers that a tile needs: accumulators, one vector of weights a block, one of data."""
-        pixels = values["rows"] * values["columns"]
-        weights = values["blocks"] * (1 if self.dot.pair_count == 1 else 2)
-        return pixels * values["blocks"] + weights + self.dot.pair_count
+        pixels, blocks = values["rows"] * values["columns"], values["blocks"]
+        if self.dot.widened:  # two steps at a time, whose products are added by instructions of their own
+            return pixels * blocks + 2 * blocks + 4
+        weights = blocks * (1 if self.dot.pair_count == 1 else 2)
+        return pixels * blocks + weights + self.dot.pair_count
 
     def _fits(self, values: Mapping[str, int]) -> bool:
         kernel = self.geometry.kernel[0] * self.geometry.columns if values["unroll_kernel"] else 1
@@ -108,10 +110,10 @@ class ConvTemplate:
             Knob("rows", divisors(geometry.out_height, 8)),
             Knob("columns", divisors(geometry.computed_width, 28)),
             Knob("blocks", divisors(self._blocks, 16)),
-            Knob("quads", divisors(geometry.quads, 16)),
+            Knob("quads", divisors(geometry.steps(self.dot), 16)),
             Knob("unroll_kernel", (0, 1) if geometry.kernel[0] * geometry.columns > 1 else (0,)),
             Knob("band", divisors(geometry.out_height, geometry.out_height)),
-            Knob("pad_in_band", (0, 1) if geometry.padded else (0,)),
+            Knob("pad_in_band", (0, 1) if geometry.copied(self.dot) else (0,)),
             Knob("fetch", (1, 0) if self.dot.intrinsic and self._blocks > 1 else (0,)),
             Knob("weave", (1, 0) if self._weavable else (0,)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
@@ -178,7 +180,8 @@ class ConvTemplate:
         work = tile["rows"] * tile["columns"] * tile["blocks"]
         longest = _WOVEN_STEPS if weave else _UNROLLED_STEPS
         steps = [quads for quads in knobs["quads"] if quads * work <= longest]
-        values = {**tile, "quads": max(steps, default=1)}
+        pairs = [quads for quads in steps if quads % 2 == 0 and self.dot.widened]
+        values = {**tile, "quads": max(pairs or steps, default=1)}
         kernel = self.geometry.kernel[0] * self.geometry.columns
         # Without dot-product instructions a step is many instructions, and LLVM takes seconds for long code.
         small = bool(self.dot.intrinsic) and kernel * values["quads"] * work <= _LONGEST_UNROLL // 2
@@ -276,12 +279,11 @@ class ConvTemplate:
         """Order the loops inside a tile: the reduction outside, pixels and vectors of channels unrolled inside."""
         rows, columns, channels = tile
         loops = list(sch.get_loops(block))
-        inner = loops[-(3 + self._inner_axes) :]
-        kernel_row, kernel_column, quad, *inner = inner
+        kernel_row, kernel_column, quad, inner = loops[-4:]
         vectors, lane = sch.split(channels, [None, self.dot.lanes])
         quads, tile_quads = sch.split(quad, [None, knob["quads"]])
         reduction = [kernel_row, kernel_column, quads, tile_quads]
-        tail = [lane, *inner] if self.dot.intrinsic else [*inner, lane]
+        tail = [lane, inner] if self.dot.intrinsic else [inner, lane]
         sch.reorder(*reduction, rows, columns, vectors, *tail)
         update = sch.blockize(lane) if self.dot.intrinsic else block
         if not self.dot.intrinsic:
@@ -308,11 +310,6 @@ class ConvTemplate:
         lines = knob["blocks"] * self._steps
         return self._pointwise and ceil_div(lines, tiles) <= _MOST_LINES
 
-    @property
-    def _inner_axes(self) -> int:
-        """How many reduction axes lie within four bytes of data."""
-        return 2 if self.dot.pair_count > 1 and self.dot.pair_size > 1 else 1
-
     def _band(self, knob: Mapping[str, int]) -> int:
         """The largest divisor of the number of row tiles that the knob `band` admits."""
         return divisors(self.geometry.out_height // knob["rows"], knob["band"])[-1]
@@ -327,12 +324,22 @@ class ConvTemplate:
         pad = find_block(sch, "data_pad")
         if pad is None:
             return
-        lanes = 64 if self.geometry.rows else 16
+        if band is not None:
+            sch.compute_at(pad, band, preserve_unit_loops=True)
+        if not self.geometry.padded:
+            sch.fuse(*sch.get_loops(pad)[-2:])
+        row = int(sch.get(sch.get_loops(pad)[-1]).extent)
         if band is None:
-            copy_rows(sch, pad, lanes, parallel)
-            return
-        sch.compute_at(pad, band, preserve_unit_loops=True)
-        vectorize_last(sch, pad, lanes)
+            copy_rows(sch, pad, self._copied_lanes(row), parallel)
+        else:
+            vectorize_last(sch, pad, self._copied_lanes(row))
+
+    def _copied_lanes(self, row: int) -> int:
+        """Elements of a copied row that are stored at once."""
+        if not self.dot.widened:
+            return 64 if self.geometry.rows else 16
+        whole = [lanes for lanes in (4 * self.dot.lanes, 2 * self.dot.lanes, 8, 4) if row % lanes == 0]
+        return whole[0] if whole else 16
 
     def _finish_update(self, sch: Any, update: Any, initial: Any) -> None:
         if self.dot.intrinsic:

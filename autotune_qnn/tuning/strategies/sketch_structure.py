@@ -220,9 +220,8 @@ def _dot(mod: Any, anchor: str, spatial: tuple[int, ...], isa: Isa) -> tuple[str
     candidates: list[tuple[str, int, int]] = []
     for name in sketch_intrinsics(isa):
         depthwise = name == shape.depthwise_intrinsic
-        tail = 1 if shape.pair_count == 1 or depthwise else 2
         widths = [lanes for lanes in (16, 8, 4) if lanes <= shape.lanes] if depthwise else [shape.lanes]
-        candidates += [(name.replace(f"_{shape.lanes}x", f"_{lanes}x"), lanes, tail) for lanes in widths]
+        candidates += [(name.replace(f"_{shape.lanes}x", f"_{lanes}x"), lanes, 1) for lanes in widths]
     for name, lanes, tail in candidates:
         if spatial[-1] % lanes == 0 and _tries(mod, partial(_dotted, anchor, name, lanes, tail)):
             return name, lanes, tail

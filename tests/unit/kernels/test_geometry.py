@@ -22,17 +22,17 @@ def test_pack_puts_every_weight_where_its_byte_is(isa: Isa, groups: int) -> None
     geometry = dataclasses.replace(BASE, groups=groups)
     weights = np.arange(20 * 3 * 3 * (6 // groups)).reshape(20, 3, 3, -1) % 120
     packed = geometry.pack(weights, shape).astype(int)
-    packed = packed.reshape(
-        -1, 3, geometry.columns, geometry.quads, shape.pair_count, shape.lanes, shape.pair_size
-    )
+    steps = geometry.steps(shape)
+    packed = packed.reshape(-1, 3, geometry.columns, steps, shape.pair_count, shape.lanes, shape.pair_size)
     outputs = geometry.padded_group_outputs(shape.lanes)
     for channel in (0, 7, 19):
         group, place = divmod(channel, geometry.group_outputs)
         block, lane = divmod(group * outputs + place, shape.lanes)
         row = weights[channel].reshape(3, geometry.columns, -1)
         for byte in range(row.shape[-1]):
-            quad, inner = divmod(byte, 4)
-            found = packed[block, :, :, quad, inner % shape.pair_count, lane, inner // shape.pair_count]
+            step, inner = divmod(byte, shape.pair_count * shape.pair_size)
+            pair, element = divmod(inner, shape.pair_size)
+            found = packed[block, :, :, step, pair, lane, element]
             np.testing.assert_array_equal(found, row[:, :, byte])
     assert packed.sum() == weights.sum()
 
