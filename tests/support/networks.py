@@ -101,6 +101,8 @@ CONVOLUTIONS = (
     ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64, dtype="int8"),
     ConvCase(10, 14, 96, 96, 4, 1, 1, groups=96, weight_zero_point=130),
     ConvCase(14, 14, 40, 40, 5, 2, 2, groups=40),
+    ConvCase(9, 9, 24, 24, 7, 1, 3, groups=24, weight_zero_point=130),
+    ConvCase(8, 6, 48, 48, 7, 1, 3, groups=48),
     ConvCase(9, 9, 32, 64, 3, 1, 1, groups=4),
     ConvCase(8, 8, 16, 16, 5, 1, 2, residual=True),
     ConvCase(14, 14, 96, 24, weight_zero_point=120),

@@ -1,4 +1,4 @@
-"""Depthwise convolution with VNNI over groups of 16, 32 or 64 channels at a time.
+"""Depthwise convolution with VNNI or vpmaddwd over groups of 16, 32 or 64 channels at a time.
 
 The bytes of a window's rows are interleaved by unpack instructions, which put the channels of a group in an order
 of their own (see kernels/intrinsics/interleave.py). Weights, bias and scales are packed in that order, accumulation
@@ -11,6 +11,9 @@ rows of its window, and the last four, with zero as the weight of what the first
 
 Four, eight or sixteen channels make a group together with those of their neighbours in the row, which follow them in
 memory. Such a group's quads belong to one kernel column: the next column's begin a pixel later.
+
+vpmaddwd multiplies 16-bit numbers: there two rows, widened, take the place of four, with as many such pairs as cover
+the window.
 """
 
 from __future__ import annotations
@@ -33,10 +36,10 @@ from autotune_qnn.kernels.operand import Operand
 from autotune_qnn.kernels.starts import Start
 from autotune_qnn.kernels.storage import Storage
 
-_TAPS = 4
+_TAPS, _PAIR = 4, 2
 _BAND_BYTES = 64 * 1024
 # Time that a register's width takes for each channel, in relation to others: narrow ones do less in a step.
-_COSTS = {16: 2.8, 32: 1.5, 64: 1.0}
+_COSTS = {_TAPS: {16: 2.8, 32: 1.5, 64: 1.0}, _PAIR: {16: 2.3, 32: 1.15, 64: 1.0}}
 _FEW_CHANNELS = (4, 8, 16)
 
 
@@ -44,7 +47,8 @@ _FEW_CHANNELS = (4, 8, 16)
 class WideGeometry:
     """How a depthwise convolution is cut: `group` channels at a time, tasks of `band` output rows.
 
-    `rows` output rows share quads. A group holds all channels of `side` neighbouring pixels, or of one pixel some.
+    `rows` output rows share quads, which hold `unit` input rows. A group holds all channels of `side` neighbouring
+    pixels, or of one pixel some.
     """
 
     conv: ConvGeometry
@@ -52,6 +56,7 @@ class WideGeometry:
     band: int
     rows: int
     side: int = 1
+    unit: int = _TAPS
 
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WideGeometry | None:
@@ -59,15 +64,17 @@ class WideGeometry:
         fits = max(conv.kernel) <= 2 * _TAPS and conv.dilation == (1, 1) and conv.group_outputs == 1
         channels = conv.out_channels
         side = _side_by_side(conv, dot)
-        sizes = [size for size in _COSTS if size <= min(4 * dot.lanes, channels * side)]
-        if not dot.depthwise_intrinsic or not fits or not sizes:
+        unit = _PAIR if dot.widened else _TAPS
+        costs = _COSTS[unit]
+        sizes = [size for size in costs if size <= min(4 * dot.lanes, channels * side)]
+        if not (dot.depthwise_intrinsic or dot.widened) or not fits or not sizes:
             return None
         group = channels * side
         if side == 1:
-            group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * _COSTS[size], -size))
-        rows = _rows_together(conv)
+            group = min(sizes, key=lambda size: (ceil_div(channels, size) * size * costs[size], -size))
+        rows = _rows_together(conv, unit)
         bands = [band for band in range(rows, conv.out_height + 1, rows) if conv.out_height % band == 0]
-        cuts = [cls(conv, group, band, rows, side) for band in bands]
+        cuts = [cls(conv, group, band, rows, side, unit) for band in bands]
         small = [cut for cut in cuts if cut.band_rows * cut.positions * group <= _BAND_BYTES]
         return small[-1] if small else cuts[0]
 
@@ -79,17 +86,23 @@ class WideGeometry:
     @property
     def taps(self) -> int:
         """Rows of a quad."""
-        return min(self.window, _TAPS)
+        return min(self.window, self.unit)
 
     @property
     def quads(self) -> int:
         """Quads of a kernel column."""
-        return ceil_div(self.window, _TAPS)
+        return ceil_div(self.window, self.unit)
 
     @property
-    def shift(self) -> int:
-        """Rows from a window's first quad to its second."""
+    def last(self) -> int:
+        """The row of a window at which its last quad begins."""
         return self.window - self.taps
+
+    def first_row(self, quad: Any) -> Any:
+        """The row of a window at which a quad begins."""
+        if self.quads > 1 and self.last == (self.quads - 1) * self.unit:
+            return quad * self.unit
+        return quad * self.last if self.quads <= 2 else te.min(quad * self.unit, self.last)
 
     @property
     def columns(self) -> int:
@@ -207,7 +220,7 @@ def _quads(wide: WideGeometry, padded: Any) -> Any:
         channel = tirx.floordiv(v, 4) * 16 + j * 4 + tirx.floormod(v, 4)
         value: Any = None
         for tap in range(wide.taps):
-            row = (b * wide.band + y * wide.rows) * wide.conv.strides[0] + q * wide.shift + tap
+            row = (b * wide.band + y * wide.rows) * wide.conv.strides[0] + wide.first_row(q) + tap
             byte = padded[n, g, x, row, channel].astype("int32")
             part = byte if tap == 0 else byte << tirx.const(8 * tap, "int32")
             value = part if value is None else value | part
@@ -218,26 +231,27 @@ def _quads(wide: WideGeometry, padded: Any) -> Any:
     return te.compute(extents, element, name="quads")
 
 
-def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[np.int8]:
-    """[KW, quads, output rows that share them, groups, registers, lanes, 4] from weights [channels, KH, KW, 1]."""
+def _pack(wide: WideGeometry, values: NDArray[Any]) -> NDArray[Any]:
+    """[KW, quads, output rows that share them, groups, registers, lanes, unit] from weights [channels, KH, KW, 1]."""
     height, width = wide.conv.kernel
     channels = wide.conv.out_channels
     columns = values.reshape(channels, height, width).transpose(2, 1, 0)
-    taps = np.zeros((width, wide.quads, wide.rows, channels, _TAPS), np.int8)
+    taps = np.zeros((width, wide.quads, wide.rows, channels, wide.unit), values.dtype)
     for row in range(wide.rows):
         for tap in range(height):
             place = row * wide.conv.strides[0] + tap
-            quad = int(place >= _TAPS)
-            taps[:, quad, row, :, place - quad * wide.shift] = columns[:, tap]
+            quad = place // wide.unit
+            first = wide.last if quad == wide.quads - 1 else quad * wide.unit
+            taps[:, quad, row, :, place - first] = columns[:, tap]
     ordered = taps[:, :, :, wide.channels]
-    shape = (width, wide.quads, wide.rows, wide.groups, 4, wide.lanes, _TAPS)
+    shape = (width, wide.quads, wide.rows, wide.groups, 4, wide.lanes, wide.unit)
     return np.ascontiguousarray(ordered.reshape(shape))
 
 
-def _rows_together(conv: ConvGeometry) -> int:
+def _rows_together(conv: ConvGeometry, unit: int) -> int:
     """How many output rows share quads: two where these hold what both read."""
     height, stride = conv.kernel[0], conv.strides[0]
-    fits = height + stride <= ceil_div(height, _TAPS) * _TAPS
+    fits = height + stride <= ceil_div(height, unit) * unit
     return 2 if fits and conv.out_height % 2 == 0 else 1
 
 
@@ -245,7 +259,7 @@ def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
     """The sums over columns and `count` quads of weights, each of the parts in turn over the window's quads."""
     column = te.reduce_axis((0, wide.conv.kernel[1]), "kw")
     quad = te.reduce_axis((0, count), "quad")
-    inner = te.reduce_axis((0, 4), "inner")
+    inner = te.reduce_axis((0, wide.unit), "inner")
     stride, mask = wide.step, tirx.const(255, "int32")
 
     def total(n: Any, b: Any, g: Any, y: Any, x: Any, j: Any, v: Any) -> Any:
@@ -276,7 +290,8 @@ def depthwise_wide(
     centred = weights.astype(np.int32) - weight_zero_point.reshape(-1, 1, 1, 1)
     pad_value = inputs.integer(data_zero_point).astype("uint8")
     quads = _quads(wide, _padded(wide, data, pad_value))
-    parts = np.concatenate([_pack(wide, part) for part in _parts(centred)], axis=1)
+    whole = [centred.astype(np.int16)] if wide.unit == _PAIR else _parts(centred)
+    parts = np.concatenate([_pack(wide, part) for part in whole], axis=1)
     products = _products(wide, quads, inputs.constant(parts, "weights"), parts.shape[1])
     zeros = np.zeros(centred.shape[0], np.int32)
     folded = SplitWeights(centred, zeros).folded(data_zero_point, bias)

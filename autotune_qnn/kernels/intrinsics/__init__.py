@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune_qnn.kernels.intrinsics import interleave
+from autotune_qnn.kernels.intrinsics import interleave, row_pairs
 from autotune_qnn.kernels.intrinsics.x86 import register_all, sketch_intrinsics
 
 __all__ = ["ensure", "register_all", "sketch_intrinsics"]
@@ -13,5 +13,5 @@ def ensure(name: str) -> None:
 
     Each takes TVM's parser a few tenths of a second, so only what is used gets registered.
     """
-    if not interleave.register(name):
+    if not interleave.register(name) and not row_pairs.register(name):
         register_all()

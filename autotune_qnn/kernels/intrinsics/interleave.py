@@ -66,11 +66,12 @@ def turns_intrinsic(count: int, dtype: str) -> str:
     return f"aq_turns_{count}_{dtype}"
 
 
-def _shuffle(first: Any, second: Any, order: list[int]) -> Any:
+def shuffle(first: Any, second: Any, order: list[int]) -> Any:
+    """Elements of two vectors, counted through both, in an order."""
     return tirx.Shuffle([first, second], [tirx.const(place, "int32") for place in order])
 
 
-def _unpack(lanes: int, count: int, offset: int) -> list[int]:
+def unpack(lanes: int, count: int, offset: int) -> list[int]:
     """Order of an unpack of two registers: `count` elements from `offset` of each 128-bit lane, in turns."""
     width = 2 * count
     size = lanes * width
@@ -125,12 +126,12 @@ def _quad(buffer: Any, group: int, taps: int, j: int) -> Any:
 
     halves = [
         T.reinterpret(
-            _shuffle(row(tap), row(tap + 1), _unpack(registers, 8, 8 * (j // 2))),
+            shuffle(row(tap), row(tap + 1), unpack(registers, 8, 8 * (j // 2))),
             dtype=f"uint16x{group // 2}",
         )
         for tap in (0, 2)
     ]
-    words = _shuffle(halves[0], halves[1], _unpack(registers, 4, 4 * (j % 2)))
+    words = shuffle(halves[0], halves[1], unpack(registers, 4, 4 * (j % 2)))
     return T.reinterpret(words, dtype=f"int32x{group // 4}")
 
 
@@ -153,21 +154,22 @@ def _quads_implementation(group: int, taps: int) -> Any:
     return implementation
 
 
-def _rows_description(group: int, taps: int) -> Any:
+def rows_description(group: int, taps: int, unit: int = 4, dtype: str = "int8") -> Any:
+    """What multiplying rows with `unit` weights of a dtype for each channel computes."""
     lanes = group // 4
 
     @T.prim_func(s_tir=True)
     def description(
         A: T.Buffer((taps, group), "uint8", offset_factor=1),
-        B: T.Buffer((4, lanes, 4), "int8", offset_factor=1),
+        B: T.Buffer((4, lanes, unit), dtype, offset_factor=1),
         C: T.Buffer((4, lanes), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:4])
+            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:unit])
             T.writes(C[0:4, 0:lanes])
             for j in range(4):
                 for v in range(lanes):
-                    for k in range(4):
+                    for k in range(unit):
                         with T.sblock("update"):
                             vj, vv, vk = T.axis.remap("SSR", [j, v, k])
                             C[vj, vv] = C[vj, vv] + T.bitwise_and(
@@ -337,7 +339,7 @@ def _turns_implementation(count: int, dtype: str) -> Any:
         with T.sblock("root"):
             T.reads(A[0:2, 0:count])
             T.writes(C[0 : 2 * count])
-            C[T.ramp(T.int32(0), 1, 2 * count)] = _shuffle(
+            C[T.ramp(T.int32(0), 1, 2 * count)] = shuffle(
                 A.vload([0, 0], dtype=row), A.vload([1, 0], dtype=row), order
             )
 
@@ -353,7 +355,7 @@ _TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
 
 _MAKERS: tuple[tuple[re.Pattern[str], Callable[..., Any], Callable[..., Any]], ...] = (
     (_QUADS, _quads_description, _quads_implementation),
-    (_ROWS, _rows_description, _rows_implementation),
+    (_ROWS, rows_description, _rows_implementation),
     (_NARROW, _narrow_description, _narrow_implementation),
     (_PIXELS, _narrow_pixels_description, _narrow_pixels_implementation),
     (_TURNS, _turns_description, _turns_implementation),

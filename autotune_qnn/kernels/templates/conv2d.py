@@ -43,6 +43,9 @@ _MOST_LINES = 4
 _MOST_STREAMS = 8
 """Vectors of weights a step: more lie in more places than a first-level cache has ways, and displace each other."""
 
+_FAR_COPY, _NEAR_COPY = 256 * 1024, 16 * 1024
+"""Bytes of a widened copy of the input that is better made band by band, and of a band's."""
+
 _LANE_MACS_PER_NS = 13.75
 _SLOW_LANE_MACS_PER_NS = 4.5
 _LANE_OUTPUTS_PER_NS = 1.1
@@ -201,9 +204,14 @@ class ConvTemplate:
         return bands if whole else bands * (self._blocks // tile["blocks"])
 
     def _pads_in_band(self, tile: Mapping[str, int]) -> bool:
-        """Whether threads copy their own part of the border: saves a region, and every thread reads all weights."""
-        if self._threads == 1 or not self.geometry.padded:
+        """Whether every band copies its own part of the input.
+
+        Threads save a region by that, and all of them read all weights; a widened copy stays near the processor.
+        """
+        if not self.geometry.copied(self.dot):
             return False
+        if self._threads == 1:
+            return not self.geometry.padded and self._row_bytes * self.geometry.out_height > _FAR_COPY
         kernel = self.geometry.kernel[0] * self.geometry.columns * self.geometry.quads * 4
         small = self._blocks * self.dot.lanes * kernel <= _SHARED_WEIGHTS
         return small and self._evenness(tile, self._even_band(tile, True), True) >= _EVEN
@@ -222,13 +230,23 @@ class ConvTemplate:
         speed = _LANE_MACS_PER_NS if self.dot.intrinsic else _SLOW_LANE_MACS_PER_NS
         return macs / speed + vectors / _LANE_OUTPUTS_PER_NS
 
+    @property
+    def _row_bytes(self) -> int:
+        """Bytes of a widened copy for one output row; none where data are not widened."""
+        geometry = self.geometry
+        row = geometry.padded_width * geometry.channels * geometry.strides[0]
+        return 2 * row if self.dot.widened else 0
+
     def _evenness(self, tile: Mapping[str, int], band: int, whole: bool = False) -> float:
         return evenness(self._tasks(tile, band, whole), self._threads)
 
     def _even_band(self, tile: Mapping[str, int], whole: bool = False) -> int:
         """The largest band whose tasks keep all threads about equally busy, or the one that comes nearest."""
         tiles = self.geometry.out_height // tile["rows"]
-        even = {band: min(self._evenness(tile, band, whole), _EVEN) for band in divisors(tiles, tiles)}
+        longest = (
+            max(1, _NEAR_COPY // (self._row_bytes * tile["rows"])) if whole and self._row_bytes else tiles
+        )
+        even = {band: min(self._evenness(tile, band, whole), _EVEN) for band in divisors(tiles, longest)}
         return max(even, key=lambda band: (even[band], band))
 
     def apply(self, sch: Any, config: Config) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, rows_intrinsic
+from autotune_qnn.kernels.intrinsics.row_pairs import row_pairs_intrinsic
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
@@ -83,7 +84,8 @@ class DepthwiseWideTemplate:
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks border, data_pad, quads, depthwise, wide and output."""
         narrow = narrow_intrinsic(self.wide.group, self.output_dtype, self.wide.side)
-        rows = rows_intrinsic(self.wide.group, self.wide.taps)
+        multiplying = row_pairs_intrinsic if self.dot.widened else rows_intrinsic
+        rows = multiplying(self.wide.group, self.wide.taps)
         for name in (narrow, rows):
             ensure(name)
         knob = config.as_dict()
