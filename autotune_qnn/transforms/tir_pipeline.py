@@ -13,8 +13,8 @@ from tvm.tirx import compilation_pipeline
 
 from autotune_qnn.transforms.align_stack import align_stack
 from autotune_qnn.transforms.amx_tiles import amx_tiles
-from autotune_qnn.transforms.pair_products import pair_products
 from autotune_qnn.transforms.pack_stores import pack_stores
+from autotune_qnn.transforms.pair_products import pair_products
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines

@@ -1,7 +1,7 @@
 """Pairs of neighbouring rows times pairs of 16-bit weights, for depthwise kernels: vpmaddwd.
 
-Bytes of two rows are interleaved by unpack instructions, and then with zeros, which widens them. This leaves channels in
-the order of kernels/intrinsics/interleave.py.
+Bytes of two rows are interleaved by unpack instructions, and then with zeros, which widens them. This leaves channels
+in the order of kernels/intrinsics/interleave.py.
 """
 
 from __future__ import annotations
