@@ -15,6 +15,7 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from autotune_qnn.kernels.isa import Isa, dot_shape
+from autotune_qnn.kernels.wrapping import plus
 
 
 def _dot_quads(lanes: int) -> Any:
@@ -124,7 +125,7 @@ def _words(lanes: int) -> Any:
 
 
 def _words_implementation(lanes: int, name: str, sums: bool) -> Any:
-    """`sums`: the instruction adds to its first operand, as vpdpwssd does."""
+    """`sums`: the instruction adds to its first operand, as vpdpwssd does. Sums wrap around."""
     vector, words = f"int32x{lanes}", f"int16x{2 * lanes}"
 
     def total(a: Any, b: Any, c: Any) -> Any:
@@ -135,7 +136,7 @@ def _words_implementation(lanes: int, name: str, sums: bool) -> Any:
         identity = T.llvm_lookup_intrinsic_id(name)
         if sums:
             return T.call_llvm_pure_intrin(identity, sum_, pair, weights, dtype=vector)
-        return sum_ + T.call_llvm_pure_intrin(identity, pair, weights, dtype=vector)
+        return plus(sum_, T.call_llvm_pure_intrin(identity, pair, weights, dtype=vector))
 
     @T.prim_func(s_tir=True)
     def implementation(
