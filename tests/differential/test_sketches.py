@@ -42,7 +42,7 @@ def _sketch(case: ConvCase, text: str, threads: int = 1) -> tuple[TuningTask, Ta
     target = TargetSpec.parse(text)
     task = _task(case, target, threads)
     sketch = tiled_sketch(task, target.isa, threads)
-    assert sketch is not None
+    assert isinstance(sketch, TiledSketch)
     return task, target, sketch
 
 

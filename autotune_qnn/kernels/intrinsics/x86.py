@@ -14,7 +14,7 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from autotune_qnn.kernels.isa import Isa, dot_shape
+from autotune_qnn.kernels.isa import DotShape, Isa, dot_shape
 from autotune_qnn.kernels.wrapping import plus
 
 
@@ -216,6 +216,11 @@ def register_all() -> None:
         TensorIntrin.register(
             f"aq_depthwise_{lanes}x4_vnni", _depthwise(lanes), _depthwise_vnni(lanes, vpdpbusd)
         )
+
+
+def words_intrinsic(shape: DotShape) -> str:
+    """Name of the intrinsic that adds products of pairs of 16 bits modulo 2³², where there is a dot product."""
+    return f"aq_words_{shape.lanes}x2_{shape.intrinsic.rsplit('_', 1)[-1]}"
 
 
 def sketch_intrinsics(isa: Isa) -> list[str]:

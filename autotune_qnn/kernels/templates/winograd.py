@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_qnn.kernels.intrinsics import register_all
+from autotune_qnn.kernels.intrinsics import register_all, words_intrinsic
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
@@ -225,5 +225,4 @@ class WinogradTemplate:
         initial = sch.decompose_reduction(update, pairs)
         sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
         unroll_all(sch, sch.get_loops(initial)[-3:])
-        kind = self.dot.intrinsic.rsplit("_", 1)[-1]
-        sch.tensorize(update, f"aq_words_{self.dot.lanes}x2_{kind}")
+        sch.tensorize(update, words_intrinsic(self.dot))

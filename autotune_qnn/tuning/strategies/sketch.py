@@ -1,14 +1,16 @@
 """The search over generated sketches (--tuner autoscheduler).
 
 They are made from the workload alone. Kernels that are one sum are tiled around this target's instructions
-(`sketch_tiling`), and searched like a template's knobs: every candidate is valid, and so are its changes. For all
-others TVM's rules make sketches, which its evolutionary search mutates (`sketch_evolution`).
+(`sketch_tiling`; `sketch_stages` where several blocks lie before and behind the sum), and searched like a template's
+knobs: every candidate is valid, and so are its changes. For all others TVM's rules make sketches, which its
+evolutionary search mutates (`sketch_evolution`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.logs import TrialRecord, TunerName
@@ -17,6 +19,8 @@ from autotune_qnn.tuning.protocols import Target, Task
 from autotune_qnn.tuning.replay import TVM_ERRORS, new_schedule
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
 from autotune_qnn.tuning.strategies.sketch_evolution import EvolutionStrategy
+from autotune_qnn.tuning.strategies.sketch_stage_structure import stages_of
+from autotune_qnn.tuning.strategies.sketch_stages import StagedSketch
 from autotune_qnn.tuning.strategies.sketch_structure import structure_of
 from autotune_qnn.tuning.strategies.sketch_tiling import TiledSketch
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
@@ -25,19 +29,26 @@ from autotune_qnn.tuning.trust import TraceChecker
 _LOGGER = logging.getLogger(__name__)
 
 
-def tiled_sketch(task: Task, isa: Isa, threads: int) -> TiledSketch | None:
+def tiled_sketch(task: Task, isa: Isa, threads: int) -> TiledSketch | StagedSketch | None:
     """The tiled sketches of a task; None where it has another form, or where their default does not apply."""
     try:
-        structure = structure_of(task.mod, isa)
-        if structure is None:
+        sketch = _sketch(task.mod, isa, threads)
+        if sketch is None:
             return None
-        sketch = TiledSketch(structure, threads)
         sketch.apply(new_schedule(task.mod), sketch.default())
     except TVM_ERRORS as error:
         lines = str(error).splitlines() or [type(error).__name__]
         _LOGGER.info("%s: no tiled sketches: %.200s", task.name, lines[0])
         return None
     return sketch
+
+
+def _sketch(mod: Any, isa: Isa, threads: int) -> TiledSketch | StagedSketch | None:
+    structure = structure_of(mod, isa)
+    if structure is not None:
+        return TiledSketch(structure, threads)
+    stages = stages_of(mod, isa)
+    return None if stages is None else StagedSketch(stages, threads)
 
 
 class _TiledStrategy(TemplateStrategy):

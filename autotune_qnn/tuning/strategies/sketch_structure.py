@@ -19,7 +19,7 @@ from autotune_qnn.kernels.isa import DotShape, Isa, dot_shape
 from autotune_qnn.tuning.loop_nest import integer
 from autotune_qnn.tuning.replay import TVM_ERRORS, new_schedule
 
-_SPATIAL, _REDUCTION = int(tirx.IterVar.DataPar), int(tirx.IterVar.CommReduce)
+SPATIAL, REDUCTION = int(tirx.IterVar.DataPar), int(tirx.IterVar.CommReduce)
 _NARROW = (16, 32, 64)
 _LANES = (16, 8, 4, 2, 1)
 _MOST_TAPS = 4
@@ -101,26 +101,26 @@ class Structure:
 def structure_of(mod: Any, isa: Isa) -> Structure | None:
     """The structure of an unscheduled kernel; None where it is no sum, or more than one after the other."""
     sch = new_schedule(mod)
-    blocks = {_name(sch, block): block for block in sch.get_child_blocks(sch.get_sblock("root"))}
-    sums = [name for name, block in blocks.items() if _extents(sch, block, _REDUCTION)]
-    behind = {name: _chain(sch, blocks[name]) for name in sums}
+    blocks = {block_name(sch, block): block for block in sch.get_child_blocks(sch.get_sblock("root"))}
+    sums = [name for name, block in blocks.items() if axis_extents(sch, block, REDUCTION)]
+    behind = {name: consumers_of(sch, blocks[name]) for name in sums}
     if not sums or any(set(chain) & set(sums) or not chain for chain in behind.values()):
         return None
-    anchor = max(sums, key=lambda name: _steps(sch, blocks[name]))
-    spatial, chain = _extents(sch, blocks[anchor], _SPATIAL), behind[anchor]
-    same = [name for name in chain[:-1] if _extents(sch, blocks[name], _SPATIAL) == spatial]
+    anchor = max(sums, key=lambda name: block_steps(sch, blocks[name]))
+    spatial, chain = axis_extents(sch, blocks[anchor], SPATIAL), behind[anchor]
+    same = [name for name in chain[:-1] if axis_extents(sch, blocks[name], SPATIAL) == spatial]
     if len(chain) > 2 or len(same) != len(chain) - 1:
         return None
     rest = [name for name in sums if name != anchor]
-    others = [name for name in rest if same and _extents(sch, blocks[name], _SPATIAL) == spatial]
-    staged = _staged(sch, blocks[anchor])
+    others = [name for name in rest if same and axis_extents(sch, blocks[name], SPATIAL) == spatial]
+    staged = producers_of(sch, blocks[anchor])
     if set(blocks) != {anchor, *chain, *rest, *staged}:
         return None
-    dot, lanes, tail = _dot(mod, anchor, spatial, isa)
+    dot, lanes, tail = instruction_of(mod, anchor, spatial, isa, sketch_intrinsics(isa))
     return Structure(
         anchor=anchor,
         spatial=spatial,
-        reduction=_extents(sch, blocks[anchor], _REDUCTION),
+        reduction=axis_extents(sch, blocks[anchor], REDUCTION),
         operands=_operands(sch.get(blocks[anchor])),
         others=tuple(others),
         joined=same[0] if same else "",
@@ -136,23 +136,26 @@ def structure_of(mod: Any, isa: Isa) -> Structure | None:
     )
 
 
-def _name(sch: Any, block: Any) -> str:
+def block_name(sch: Any, block: Any) -> str:
+    """A block's name."""
     return str(sch.get(block).name_hint)
 
 
-def _extents(sch: Any, block: Any, kind: int) -> tuple[int, ...]:
+def axis_extents(sch: Any, block: Any, kind: int) -> tuple[int, ...]:
+    """Extents of a block's axes of one kind."""
     axes = sch.get(block).iter_vars
     return tuple(integer(axis.dom.extent) for axis in axes if int(axis.iter_type) == kind)
 
 
-def _steps(sch: Any, block: Any) -> int:
+def block_steps(sch: Any, block: Any) -> int:
+    """How many steps a block takes."""
     total = 1
     for axis in sch.get(block).iter_vars:
         total *= integer(axis.dom.extent)
     return total
 
 
-def _chain(sch: Any, block: Any) -> list[str]:
+def consumers_of(sch: Any, block: Any) -> list[str]:
     """The blocks behind a block, one after the other; none where one of them has two consumers."""
     names: list[str] = []
     while True:
@@ -162,23 +165,23 @@ def _chain(sch: Any, block: Any) -> list[str]:
         if len(consumers) > 1:
             return []
         block = consumers[0]
-        names.append(_name(sch, block))
+        names.append(block_name(sch, block))
 
 
-def _staged(sch: Any, block: Any) -> list[str]:
+def producers_of(sch: Any, block: Any) -> list[str]:
     """The blocks before a block, the nearest first, as long as each has one producer."""
     names: list[str] = []
     producers = list(sch.get_producers(block))
     while len(producers) == 1:
-        names.append(_name(sch, producers[0]))
+        names.append(block_name(sch, producers[0]))
         producers = list(sch.get_producers(producers[0]))
     return names
 
 
 def _operands(block: Any) -> tuple[Operand, ...]:
     """What a block reads, its own result apart."""
-    axes = [axis.var for axis in block.iter_vars if int(axis.iter_type) == _SPATIAL]
-    sums = [axis.var for axis in block.iter_vars if int(axis.iter_type) == _REDUCTION]
+    axes = [axis.var for axis in block.iter_vars if int(axis.iter_type) == SPATIAL]
+    sums = [axis.var for axis in block.iter_vars if int(axis.iter_type) == REDUCTION]
     written = {str(region.source.name) for region in block.writes}
     found = []
     for region in block.reads:
@@ -214,11 +217,13 @@ def _tries(mod: Any, steps: Callable[[Any], None]) -> bool:
     return True
 
 
-def _dot(mod: Any, anchor: str, spatial: tuple[int, ...], isa: Isa) -> tuple[str, int, int]:
-    """The instruction that computes the anchor, its lanes, and the reduction axes that it takes."""
+def instruction_of(
+    mod: Any, anchor: str, spatial: tuple[int, ...], isa: Isa, names: Sequence[str]
+) -> tuple[str, int, int]:
+    """The first of some instructions that computes the anchor, its lanes, and the reduction axes that it takes."""
     shape = dot_shape(isa)
     candidates: list[tuple[str, int, int]] = []
-    for name in sketch_intrinsics(isa):
+    for name in names:
         depthwise = name == shape.depthwise_intrinsic
         widths = [lanes for lanes in (16, 8, 4) if lanes <= shape.lanes] if depthwise else [shape.lanes]
         candidates += [(name.replace(f"_{shape.lanes}x", f"_{lanes}x"), lanes, 1) for lanes in widths]
@@ -232,7 +237,7 @@ def _dotted(anchor: str, name: str, lanes: int, tail: int, sch: Any) -> None:
     ensure(name)
     block = sch.get_sblock(anchor)
     loops = list(sch.get_loops(block))
-    count = len(_extents(sch, block, _SPATIAL))
+    count = len(axis_extents(sch, block, SPATIAL))
     outer, lane = sch.split(loops[count - 1], [None, lanes])
     heads, tails = loops[count : len(loops) - tail], loops[len(loops) - tail :]
     sch.reorder(*loops[: count - 1], outer, *heads, lane, *tails)
