@@ -131,11 +131,13 @@ class StagedSketch:
         return best[1]
 
     def _default_channels(self, values: Values) -> int:
-        """The most vectors of channels whose sums stay in the cache."""
+        """The most vectors of channels whose sums, and weights that are prepared for them, stay in the cache."""
         stages, tile = self.stages, values[f"tile{self._last}"]
         whole = math.prod(stages.spatial[place] for place in stages.whole)
         data = math.prod(count for axis, count in self._task(values).items() if axis != self._last)
         each = whole * data * stages.lanes * 4
+        weights = whole * math.prod(stages.reduction) * stages.lanes
+        each += sum(weights * one.size for one in stages.prepared if one.channels)
         most = max(1, _SUM_BYTES // each)
         sizes = [size for size in divisors(self._extents[self._last], most) if size % tile == 0]
         return max(sizes, default=tile)
