@@ -7,6 +7,9 @@ from typing import Any
 
 from tvm import s_tir, tirx
 
+LLVM_CALL = "tirx.call_llvm_pure_intrin"
+"""The operator of calls to LLVM's intrinsics without effects."""
+
 Change = Callable[[Any], Any]
 """From a statement to the one that takes its place."""
 

@@ -13,9 +13,7 @@ from typing import Any
 import tvm_ffi
 from tvm import ir, tirx
 
-from autotune_qnn.kernels.statements import with_parts
-
-_CALL = "tirx.call_llvm_pure_intrin"
+from autotune_qnn.kernels.statements import LLVM_CALL, with_parts
 
 
 def _adds_product(stmt: Any) -> bool:
@@ -23,7 +21,11 @@ def _adds_product(stmt: Any) -> bool:
     if not isinstance(stmt, tirx.BufferStore) or not isinstance(stmt.value, tirx.Add):
         return False
     loaded, product = stmt.value.a, stmt.value.b
-    if not isinstance(product, ir.Call) or product.op.name != _CALL or not isinstance(loaded, ir.TensorLoad):
+    if (
+        not isinstance(product, ir.Call)
+        or product.op.name != LLVM_CALL
+        or not isinstance(loaded, ir.TensorLoad)
+    ):
         return False
     own = loaded.source.same_as(stmt.buffer) and tvm_ffi.structural_equal(loaded.indices, stmt.indices)
     return own and str(product.ty.dtype).startswith("int32x") and not _reads(product, stmt.buffer)

@@ -12,6 +12,7 @@ import tvm_ffi
 from tvm import ir, tirx
 from tvm.target import codegen
 
+from autotune_qnn.kernels.statements import LLVM_CALL
 from autotune_qnn.kernels.wrapping import OPERATIONS
 
 _WIDE = {
@@ -36,11 +37,7 @@ def complete_wrapping(func: Any, _mod: Any, _context: Any) -> Any:
     names = {codegen.llvm_lookup_intrinsic_id(name): name for name in OPERATIONS}
 
     def complete(value: Any) -> Any:
-        if (
-            not isinstance(value, ir.Call)
-            or len(value.args) != 3
-            or not isinstance(value.args[0], tirx.IntImm)
-        ):
+        if getattr(value.op, "name", "") != LLVM_CALL or len(value.args) != 3:
             return value
         name = names.get(int(value.args[0]))
         return value if name is None else _completed(value, name)

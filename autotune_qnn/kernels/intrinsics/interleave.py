@@ -182,11 +182,32 @@ def rows_description(group: int, taps: int, unit: int = 4, dtype: str = "int8") 
     return description
 
 
+def rows_implementation(group: int, taps: int, unit: int, dtype: str, total: Any) -> Any:
+    """What `rows_description` describes: register j of the sums is total(rows, weights, sums, j)."""
+    lanes = group // 4
+
+    @T.prim_func(s_tir=True)
+    def implementation(
+        A: T.Buffer((taps, group), "uint8", offset_factor=1),
+        B: T.Buffer((4, lanes, unit), dtype, offset_factor=1),
+        C: T.Buffer((4, lanes), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:unit])
+            T.writes(C[0:4, 0:lanes])
+            C[0, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 0)
+            C[1, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 1)
+            C[2, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 2)
+            C[3, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 3)
+
+    return implementation
+
+
 def _rows_implementation(group: int, taps: int) -> Any:
     lanes = group // 4
     name = f"llvm.x86.avx512.vpdpbusd.{8 * group}"
 
-    def dot(A: Any, B: Any, C: Any, j: int) -> Any:
+    def total(A: Any, B: Any, C: Any, j: int) -> Any:
         return T.call_llvm_pure_intrin(
             T.llvm_lookup_intrinsic_id(name),
             C.vload([j, 0], dtype=f"int32x{lanes}"),
@@ -195,21 +216,7 @@ def _rows_implementation(group: int, taps: int) -> Any:
             dtype=f"int32x{lanes}",
         )
 
-    @T.prim_func(s_tir=True)
-    def implementation(
-        A: T.Buffer((taps, group), "uint8", offset_factor=1),
-        B: T.Buffer((4, lanes, 4), "int8", offset_factor=1),
-        C: T.Buffer((4, lanes), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:4])
-            T.writes(C[0:4, 0:lanes])
-            C[0, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 0)
-            C[1, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 1)
-            C[2, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 2)
-            C[3, T.ramp(T.int32(0), 1, lanes)] = dot(A, B, C, 3)
-
-    return implementation
+    return rows_implementation(group, taps, 4, "int8", total)
 
 
 def _narrow_description(group: int, dtype: str) -> Any:

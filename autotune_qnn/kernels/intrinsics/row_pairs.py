@@ -13,7 +13,8 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from autotune_qnn.kernels.intrinsics.interleave import rows_description, shuffle, unpack
+from autotune_qnn.kernels.intrinsics.interleave import rows_description, rows_implementation, shuffle, unpack
+from autotune_qnn.kernels.intrinsics.x86 import MADDWD
 
 
 def row_pairs_intrinsic(group: int, taps: int) -> str:
@@ -29,12 +30,9 @@ def _pair(buffer: Any, group: int, taps: int, j: int) -> Any:
     return T.reinterpret(shuffle(both, zeros, unpack(registers, 8, 8 * (j % 2))), dtype=f"int16x{group // 2}")
 
 
-_MADDWD = {16: "llvm.x86.sse2.pmadd.wd", 32: "llvm.x86.avx2.pmadd.wd", 64: "llvm.x86.avx512.pmaddw.d.512"}
-
-
 def _row_pairs_implementation(group: int, taps: int) -> Any:
     lanes = group // 4
-    name = _MADDWD[group]
+    name = MADDWD[lanes]
 
     def total(A: Any, B: Any, C: Any, j: int) -> Any:
         return C.vload([j, 0], dtype=f"int32x{lanes}") + T.call_llvm_pure_intrin(
@@ -44,21 +42,7 @@ def _row_pairs_implementation(group: int, taps: int) -> Any:
             dtype=f"int32x{lanes}",
         )
 
-    @T.prim_func(s_tir=True)
-    def implementation(
-        A: T.Buffer((taps, group), "uint8", offset_factor=1),
-        B: T.Buffer((4, lanes, 2), "int16", offset_factor=1),
-        C: T.Buffer((4, lanes), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:4, 0:lanes], A[0:taps, 0:group], B[0:4, 0:lanes, 0:2])
-            T.writes(C[0:4, 0:lanes])
-            C[0, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 0)
-            C[1, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 1)
-            C[2, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 2)
-            C[3, T.ramp(T.int32(0), 1, lanes)] = total(A, B, C, 3)
-
-    return implementation
+    return rows_implementation(group, taps, 2, "int16", total)
 
 
 _NAME = re.compile(r"aq_row_pairs_(16|32|64)x([12])")

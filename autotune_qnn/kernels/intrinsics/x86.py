@@ -9,6 +9,7 @@ beforehand.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from tvm.s_tir import TensorIntrin
@@ -81,62 +82,19 @@ def _dot_pairs(lanes: int) -> Any:
     return description
 
 
-def _maddwd(lanes: int, name: str) -> Any:
-    vector, pairs = f"int32x{lanes}", f"int16x{2 * lanes}"
-
-    @T.prim_func(s_tir=True)
-    def implementation(
-        A: T.Buffer((2,), "int16", offset_factor=1),
-        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
-        C: T.Buffer((lanes,), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
-            T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = C.vload([0], dtype=vector) + T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(name),
-                T.reinterpret(
-                    T.broadcast(T.reinterpret(A.vload([0], "int16x2"), dtype="int32"), lanes), dtype=pairs
-                ),
-                B.vload([0, 0], dtype=pairs),
-                dtype=vector,
-            )
-
-    return implementation
+Total = Callable[[Any, Any, Any], Any]
+"""From a vector of sums, pairs of data and pairs of weights to the sums with their products."""
 
 
-def _words(lanes: int) -> Any:
-    @T.prim_func(s_tir=True)
-    def description(
-        A: T.Buffer((2,), "int16", offset_factor=1),
-        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
-        C: T.Buffer((lanes,), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
-            T.writes(C[0:lanes])
-            for i in range(lanes):
-                for q in range(2):
-                    with T.sblock("update"):
-                        vi, vq = T.axis.remap("SR", [i, q])
-                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
-
-    return description
-
-
-def _words_implementation(lanes: int, name: str, sums: bool) -> Any:
-    """`sums`: the instruction adds to its first operand, as vpdpwssd does. Sums wrap around."""
+def _pairs(lanes: int, total: Total) -> Any:
+    """What `_dot_pairs` describes, computed by `total`."""
     vector, words = f"int32x{lanes}", f"int16x{2 * lanes}"
 
-    def total(a: Any, b: Any, c: Any) -> Any:
-        pair = T.reinterpret(
-            T.broadcast(T.reinterpret(a.vload([0], "int16x2"), dtype="int32"), lanes), dtype=words
+    def result(a: Any, b: Any, c: Any) -> Any:
+        pair = T.broadcast(T.reinterpret(a.vload([0], "int16x2"), dtype="int32"), lanes)
+        return total(
+            c.vload([0], dtype=vector), T.reinterpret(pair, dtype=words), b.vload([0, 0], dtype=words)
         )
-        weights, sum_ = b.vload([0, 0], dtype=words), c.vload([0], dtype=vector)
-        identity = T.llvm_lookup_intrinsic_id(name)
-        if sums:
-            return T.call_llvm_pure_intrin(identity, sum_, pair, weights, dtype=vector)
-        return plus(sum_, T.call_llvm_pure_intrin(identity, pair, weights, dtype=vector))
 
     @T.prim_func(s_tir=True)
     def implementation(
@@ -147,9 +105,28 @@ def _words_implementation(lanes: int, name: str, sums: bool) -> Any:
         with T.sblock("root"):
             T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
             T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = total(A, B, C)
+            C[T.ramp(T.int32(0), 1, lanes)] = result(A, B, C)
 
     return implementation
+
+
+def _call(name: str, lanes: int, *arguments: Any) -> Any:
+    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *arguments, dtype=f"int32x{lanes}")
+
+
+def _maddwd(lanes: int) -> Total:
+    """Products by vpmaddwd, added as int32 numbers that do not overflow."""
+    return lambda sums, data, weights: sums + _call(MADDWD[lanes], lanes, data, weights)
+
+
+def _wrapping_maddwd(lanes: int) -> Total:
+    """Products by vpmaddwd, added modulo 2³²."""
+    return lambda sums, data, weights: plus(sums, _call(MADDWD[lanes], lanes, data, weights))
+
+
+def _dpwssd(lanes: int) -> Total:
+    """Products by vpdpwssd, which adds them modulo 2³²."""
+    return lambda *operands: _call(f"llvm.x86.avx512.vpdpwssd.{32 * lanes}", lanes, *operands)
 
 
 def _depthwise(lanes: int) -> Any:
@@ -196,7 +173,8 @@ def _depthwise_vnni(lanes: int, name: str) -> Any:
     return implementation
 
 
-_MADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd"}
+MADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
+"""vpmaddwd by the int32 lanes of its result."""
 
 
 @functools.cache
@@ -205,12 +183,13 @@ def register_all() -> None:
     for lanes, bits in ((16, 512), (8, 256)):
         vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{bits}"
         TensorIntrin.register(f"aq_dot_{lanes}x4_vnni", _dot_quads(lanes), _vnni(lanes, vpdpbusd))
-        TensorIntrin.register(f"aq_dot_{lanes}x2_maddwd", _dot_pairs(lanes), _maddwd(lanes, _MADDWD[lanes]))
-        vpdpwssd = f"llvm.x86.avx512.vpdpwssd.{bits}"
-        words = (("vnni", vpdpwssd, True), ("maddwd", _MADDWD[lanes], False))
-        for kind, instruction, sums in words:
-            name = f"aq_words_{lanes}x2_{kind}"
-            TensorIntrin.register(name, _words(lanes), _words_implementation(lanes, instruction, sums))
+        pairs = {
+            f"aq_dot_{lanes}x2_maddwd": _maddwd(lanes),
+            f"aq_words_{lanes}x2_maddwd": _wrapping_maddwd(lanes),
+            f"aq_words_{lanes}x2_vnni": _dpwssd(lanes),
+        }
+        for name, total in pairs.items():
+            TensorIntrin.register(name, _dot_pairs(lanes), _pairs(lanes, total))
     for lanes in (16, 8, 4):
         vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
         TensorIntrin.register(

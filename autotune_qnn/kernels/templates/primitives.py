@@ -10,6 +10,8 @@ from tvm import tirx
 TVM_SCHEDULE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 """What TVM's schedule primitives raise: its own errors derive from RuntimeError, others keep Python's types."""
 
+_CACHE_BYTES, _LINE_BYTES = 2048, 64
+
 PREFETCH = "pragma_prefetch_weights"
 """Annotation of a loop: while it runs, weights so many elements behind its own are fetched (transforms/prefetch.py)."""
 
@@ -62,3 +64,8 @@ def copy_rows(sch: Any, block: Any, lanes: int, parallel: bool) -> None:
     loops = vectorize_last(sch, block, lanes)
     if parallel:
         sch.parallel(sch.fuse(loops[0], loops[1]))
+
+
+def keep_apart(sch: Any, block: Any, axis: int, size: int) -> None:
+    """Keep what a block writes, elements of `size` bytes, from falling on the same place of a cache along an axis."""
+    sch.storage_align(block, 0, axis, factor=_CACHE_BYTES // size, offset=_LINE_BYTES // size)

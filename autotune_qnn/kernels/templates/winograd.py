@@ -19,6 +19,7 @@ from autotune_qnn.kernels.templates.primitives import (
     copy_rows,
     divisors,
     find_block,
+    keep_apart,
     unroll_all,
     vectorize_last,
 )
@@ -29,7 +30,6 @@ _ACCUMULATORS = 8
 _PRODUCT_BYTES = 160 * 1024
 _EVEN = 0.85
 _COPIED = 16
-_PAGE_BYTES, _LINE_BYTES = 2048, 64
 _BANDS, _CHUNKS = 1, 2
 """What is spread over threads."""
 
@@ -39,11 +39,6 @@ def _score(values: Mapping[str, int]) -> float:
     pixels = values["rows"] * values["columns"]
     accumulators = pixels * values["blocks"]
     return min(accumulators, _ACCUMULATORS) - values["blocks"] - pixels / 16
-
-
-def _spread_points(sch: Any, block: Any, axis: int, size: int) -> None:
-    """Keep a point's values, elements of `size` bytes, from falling on the same place of a cache as the next one's."""
-    sch.storage_align(block, 0, axis, factor=_PAGE_BYTES // size, offset=_LINE_BYTES // size)
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,7 @@ class WinogradTemplate:
             unroll_all(sch, vectorize_last(sch, block, self.dot.lanes)[-4:-1])
         products = sch.get_sblock("products")
         sch.compute_at(products, tasks[-1], preserve_unit_loops=True)
-        _spread_points(sch, products, 2, 4)
+        keep_apart(sch, products, 2, 4)
         self._prepare(sch, knob, tasks)
         self._multiply(sch, products, knob)
 
@@ -179,7 +174,7 @@ class WinogradTemplate:
         sch.reorder(block, pair, a, b, lane, inner)
         sch.vectorize(sch.fuse(lane, inner))
         unroll_all(sch, [a, b])
-        _spread_points(sch, kernel, 1, 2)
+        keep_apart(sch, kernel, 1, 2)
         sch.compute_at(rows, pair, preserve_unit_loops=True)
         *_, a, x, _, _, lane, inner = sch.get_loops(rows)
         sch.vectorize(sch.fuse(lane, inner))
@@ -197,7 +192,7 @@ class WinogradTemplate:
         sch.reorder(tile_row, tile_column, channels, a, b, lane)
         sch.vectorize(lane)
         unroll_all(sch, [a, b])
-        _spread_points(sch, points, 2, 2)
+        keep_apart(sch, points, 2, 2)
         sch.compute_at(rows, channels, preserve_unit_loops=True)
         loops = sch.get_loops(rows)
         sch.vectorize(loops[-1])

@@ -17,7 +17,7 @@ from typing import Any
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob
 from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors, unroll_all, vectorize_last
+from autotune_qnn.kernels.templates.primitives import divisors, keep_apart, unroll_all, vectorize_last
 from autotune_qnn.tuning.strategies.sketch_stage_structure import Prepared, Stages
 
 _LONGEST_TILE = 28
@@ -28,7 +28,6 @@ _SUM_BYTES = 160 * 1024
 _MACS_PER_NS = 110.0
 _VECTOR_BYTES = 64
 _EVEN = 0.85
-_CACHE_BYTES, _LINE_BYTES = 2048, 64
 
 Values = Mapping[str, int]
 
@@ -217,10 +216,10 @@ class StagedSketch:
 
 
 def _keep_apart(sch: Any, block: Any, places: Sequence[int], axes: int, size: int) -> None:
-    """What is read together along an axis must not fall on the same place of a cache."""
+    """Keep apart what is read together along the last of some axes, where another lies within it."""
     last = max((place for place in places if place < axes - 1), default=None)
     if last is not None:
-        sch.storage_align(block, 0, last, factor=_CACHE_BYTES // size, offset=_LINE_BYTES // size)
+        keep_apart(sch, block, last, size)
 
 
 def _prepare(sch: Any, prepared: Prepared, task: Any | None, parallel: bool) -> None:
