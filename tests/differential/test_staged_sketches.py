@@ -9,7 +9,6 @@ import pytest
 import tvm
 
 from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
-from autotune_qnn.kernels import winograd
 from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning.replay import new_schedule
@@ -24,14 +23,6 @@ CASES = (
     ConvCase(14, 14, 64, 64, 3, 1, 1, residual=True),
     ConvCase(10, 11, 32, 32, 3, 1, 0, weight_zero_point=131),
 )
-
-
-@pytest.fixture(params=[True, False], ids=["stored", "transformed"])
-def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether kernels read transformed weights or transform them; all of them are Winograd's."""
-    monkeypatch.setattr(winograd, "_STORED_BYTES", 1 << 30 if request.param else 0)
-    monkeypatch.setattr(winograd.WinogradGeometry, "pays", lambda *_: True)
-    return bool(request.param)
 
 
 def _task(case: ConvCase, target: TargetSpec, threads: int) -> TuningTask:

@@ -14,7 +14,6 @@ from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
-from autotune_qnn.kernels import winograd
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from tests.support.networks import ConvCase
 
@@ -26,14 +25,6 @@ CASES = (
     ConvCase(10, 11, 32, 16, 3, 1, 0, weight_zero_point=131),
     ConvCase(6, 9, 32, 32, 3, 1, 2, weight_zero_point=255, residual=False),
 )
-
-
-@pytest.fixture(params=[True, False], ids=["stored", "transformed"])
-def stored(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether kernels read transformed weights or transform them; all of them are Winograd's."""
-    monkeypatch.setattr(winograd, "_STORED_BYTES", 1 << 30 if request.param else 0)
-    monkeypatch.setattr(winograd.WinogradGeometry, "pays", lambda *_: True)
-    return bool(request.param)
 
 
 def _check(task: TuningTask, target: TargetSpec, samples: int) -> None:

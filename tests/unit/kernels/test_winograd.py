@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,9 +40,7 @@ SCALES = np.array([1, -4, -4, 1, 1, 4])
 VNNI = dot_shape(Isa.AVX512_VNNI)
 
 
-def _geometry(height: int = 28, channels: int = 64, **changes: object) -> ConvGeometry:
-    values = {"kernel": (3, 3), "strides": (1, 1), "dilation": (1, 1), "padding": (1, 1, 1, 1), **changes}
-    return ConvGeometry(1, height, height, channels, 64, **values)  # type: ignore[arg-type]
+PLAIN = ConvGeometry(1, 28, 28, 64, 64, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(0, 255, -128, 127), (255, 255, -255, 255)]))
@@ -85,21 +85,22 @@ def test_spans_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "other",
     [
-        {"kernel": (5, 5)},
-        {"strides": (2, 2)},
-        {"dilation": (2, 2)},
-        {"channels": 24},
-        {"height": 1},
-        {"groups": 2},
+        replace(PLAIN, kernel=(5, 5)),
+        replace(PLAIN, strides=(2, 2)),
+        replace(PLAIN, dilation=(2, 2)),
+        replace(PLAIN, channels=24),
+        replace(PLAIN, height=1, width=1),
+        replace(PLAIN, groups=2),
     ],
+    ids=str,
 )
-def test_where_it_does_not_apply(changes: dict[str, object]) -> None:
-    assert WinogradGeometry.of(_geometry(), VNNI) is not None
-    assert WinogradGeometry.of(_geometry(**changes), VNNI) is None  # type: ignore[arg-type]
-    assert WinogradGeometry.of(_geometry(), dot_shape(Isa.AMX_INT8)) is None
-    assert WinogradGeometry.of(_geometry(), dot_shape(Isa.GENERIC)) is None
+def test_where_it_does_not_apply(other: ConvGeometry) -> None:
+    assert WinogradGeometry.of(PLAIN, VNNI) is not None
+    assert WinogradGeometry.of(other, VNNI) is None
+    assert WinogradGeometry.of(PLAIN, dot_shape(Isa.AMX_INT8)) is None
+    assert WinogradGeometry.of(PLAIN, dot_shape(Isa.GENERIC)) is None
 
 
 @pytest.mark.parametrize(
