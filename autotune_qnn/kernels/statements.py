@@ -10,6 +10,9 @@ from tvm import s_tir, tirx
 LLVM_CALL = "tirx.call_llvm_pure_intrin"
 """The operator of calls to LLVM's intrinsics without effects."""
 
+_PARTS = ("a", "b", "value", "condition", "true_value", "false_value")
+"""Fields of expressions that are expressions."""
+
 Change = Callable[[Any], Any]
 """From a statement to the one that takes its place."""
 
@@ -51,3 +54,23 @@ def substituted(expression: Any, values: Mapping[Any, Any]) -> Any:
 def stmt_substituted(stmt: Any, values: Mapping[Any, Any]) -> Any:
     """The statement with values in place of variables."""
     return tirx.PrimFunc(list(values), stmt).specialize(dict(values)).body if values else stmt
+
+
+def _lets(value: Any) -> list[Any]:
+    """The outermost `let`s of an expression."""
+    if isinstance(value, tirx.Let):
+        return [value]
+    parts = [*getattr(value, "args", ())]
+    parts += [getattr(value, name) for name in _PARTS if hasattr(value, name)]
+    return [let for part in parts for let in _lets(part)]
+
+
+def lets_name(value: Any, place: Any) -> bool:
+    """Whether a `let` in a value that is stored names a variable of its place in memory.
+
+    Such a value has to be computed by the statement that stores it: TVM's search for common subexpressions puts what
+    both share in front of the store, since it does not look into a `let`, and uses it inside all the same.
+    """
+    places = tirx.analysis.undefined_vars(place)
+    bound = [variable for let in _lets(value) for variable in tirx.analysis.undefined_vars(let)]
+    return any(variable.same_as(other) for variable in bound for other in places)

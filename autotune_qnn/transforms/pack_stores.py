@@ -15,12 +15,10 @@ from typing import Any
 from tvm import sym, tirx
 from tvm.target import codegen
 
-from autotune_qnn.kernels.statements import with_parts
+from autotune_qnn.kernels.statements import lets_name, with_parts
 
 _LANES, _VECTORS = 16, 4
 _FLIP = 128
-_PARTS = ("a", "b", "value", "condition", "true_value", "false_value")
-"""Fields of expressions that are expressions."""
 _WORDS = "llvm.x86.avx512.packssdw.512"
 _SIGNED, _UNSIGNED = "llvm.x86.avx512.packsswb.512", "llvm.x86.avx512.packuswb.512"
 # Packed, each 128-bit lane holds four bytes of every vector in turn.
@@ -65,26 +63,6 @@ def _narrowed(value: Any, dtype: str) -> Any | None:
     )
 
 
-def _lets(value: Any) -> list[Any]:
-    """The outermost `let`s of an expression."""
-    if isinstance(value, tirx.Let):
-        return [value]
-    parts = [*getattr(value, "args", ())]
-    parts += [getattr(value, name) for name in _PARTS if hasattr(value, name)]
-    return [let for part in parts for let in _lets(part)]
-
-
-def _knows_its_place(value: Any, place: Any) -> bool:
-    """Whether a `let` in the value names a variable of its place in memory.
-
-    Packed, the value is computed before the first store. TVM's search for common subexpressions puts what both share in
-    front of the store, since it does not look into a `let`, and uses it inside all the same.
-    """
-    places = tirx.analysis.undefined_vars(place)
-    bound = [variable for let in _lets(value) for variable in tirx.analysis.undefined_vars(let)]
-    return any(variable.same_as(other) for variable in bound for other in places)
-
-
 def _saturated(stmt: Any) -> _Saturated | None:
     """The statement as a saturating store, or None."""
     if not isinstance(stmt, tirx.BufferStore) or len(stmt.indices) != 1:
@@ -100,7 +78,8 @@ def _saturated(stmt: Any) -> _Saturated | None:
     inner = clamped.a
     if not isinstance(inner, tirx.Min) or not _is_splat(inner.b, _FLIP - 1):
         return None
-    if not isinstance(index, tirx.Ramp) or int(index.stride) != 1 or _knows_its_place(inner.a, index.base):
+    # Packed, the value is computed before the first store.
+    if not isinstance(index, tirx.Ramp) or int(index.stride) != 1 or lets_name(inner.a, index.base):
         return None
     return _Saturated(stmt, inner.a, index.base)
 

@@ -15,7 +15,13 @@ from typing import Any
 import tvm
 from tvm import ir, tirx
 
-from autotune_qnn.kernels.statements import stmt_substituted, substituted, with_body, with_parts
+from autotune_qnn.kernels.statements import (
+    lets_name,
+    stmt_substituted,
+    substituted,
+    with_body,
+    with_parts,
+)
 from autotune_qnn.kernels.templates.primitives import WEAVE
 
 _STEPS_BETWEEN = 16
@@ -102,6 +108,13 @@ def _all_stores(statements: Sequence[Any]) -> list[Any] | None:
     return found
 
 
+def _is_simple(stmt: Any) -> bool:
+    """Whether a statement of outputs can be computed in steps, away from where it stores."""
+    if isinstance(stmt, tirx.BufferStore):
+        return not any(lets_name(stmt.value, index) for index in stmt.indices)
+    return isinstance(stmt, tirx.Bind)
+
+
 @dataclass(frozen=True)
 class _Tile:
     """What one turn does: `sums` into the buffer `total`, and `outputs` of them."""
@@ -126,7 +139,7 @@ class _Tile:
         pure = stored is not None and all(buffer.same_as(total) for buffer in stored)
         loops = [stmt for stmt in sums if isinstance(stmt, tirx.For)]
         known = not loops or (len(loops) == 1 and sums[-1] is loops[0])
-        simple = all(isinstance(stmt, tirx.BufferStore | tirx.Bind) for stmt in outputs)
+        simple = all(_is_simple(stmt) for stmt in outputs)
         whole = len(total.shape) == 1 and tvm.DataType(str(total.dtype)).lanes > 1
         return cls(sums, outputs, total) if pure and known and simple and whole and outputs else None
 
