@@ -43,10 +43,13 @@ CASES = (
     ConvCase(5, 7, 64, 12, 3, 1, 1, dtype="int8", batch=2),
     ConvCase(7, 5, 66, 1, batch=3),
     ConvCase(1, 33, 64, 100, 1),
+    ConvCase(3, 17, 64, 20, 3, 1, 1),
+    ConvCase(1, 31, 63, 40),
     ConvCase(31, 1, 40, 16, 3, 1, 1),
     ConvCase(2, 1, 8, 16),
 )
-"""Channels, pixels and outputs that fill tiles and that do not; strides, dilation, groups, borders, zero points."""
+"""Channels, pixels and outputs that fill tiles and that do not; strides, dilation, groups, borders, zero points;
+widths for which more columns of sums are made than the output has."""
 SAMPLES = 1
 
 

@@ -99,7 +99,7 @@ class TileProblem:
     Attributes:
         products, output: the blocks that sum products and that make the output of them.
         data, weights, sums: the buffers uint8, int8 and int32 of the block `products`.
-        batch, height, width: of the output.
+        batch, height, width: of the output; the sums may have more columns.
         groups, blocks, channels: groups, vectors of 16 output channels of a group, its own output channels.
         kernel: rows and columns of taps.
         image_stride, row_stride, column_stride: between neighbouring places of the output.
@@ -149,7 +149,7 @@ class TileProblem:
         groups, group_stride, places = _groups_and_steps(rest, channel, variables[6], padded, quads)
         step = _step(places)
         kernel_strides = _weight_strides(weights, variables, padded, step)
-        channels = _own_channels(output, products.body.buffer, (batch, height, width), groups, padded)
+        width, channels = _of_output(output, products.body.buffer, (batch, height, width), groups, padded)
         return cls(
             products,
             output,
@@ -236,8 +236,13 @@ def _weight_strides(load: Any, variables: Sequence[Any], padded: int, step: int)
     return block, strides[0], strides[1]
 
 
-def _own_channels(output: Any, sums: Any, extents: tuple[int, int, int], groups: int, padded: int) -> int:
-    """Output channels of a group; checks that each element of the output is made of its own sum alone."""
+def _of_output(
+    output: Any, sums: Any, extents: tuple[int, int, int], groups: int, padded: int
+) -> tuple[int, int]:
+    """Columns of the output, which may be fewer than the sums', and output channels of a group.
+
+    Checks that each element of the output is made of its own sum alone.
+    """
     loads: list[Any] = []
 
     def visit(load: Any, visitor: Any) -> None:
@@ -254,14 +259,18 @@ def _own_channels(output: Any, sums: Any, extents: tuple[int, int, int], groups:
     own, wide = total // groups, padded // groups
     numbers = np.arange(total)
     expected = numbers // own * wide + numbers % own
+    width = extents[-1]
     for load in loads:
         *index, channel = load.indices
         found = np.broadcast_to(_evaluate(channel, {last: numbers}), (total,))
         _require(bool(np.array_equal(found, expected)), "output channels in another order than the sums'")
         waiting = [place for place in places if axes[place] > 1]
-        for part, extent in zip(index, extents, strict=True):
+        for number, (part, extent) in enumerate(zip(index, extents, strict=True)):
             if extent > 1:
                 _require(bool(waiting) and part.same_as(waiting[0]), "an output of other places than its own")
-                _require(axes[waiting.pop(0)] == extent, "an output of another shape than the sums")
+                rows = axes[waiting.pop(0)]
+                fewer = number == len(extents) - 1 and rows < extent
+                _require(rows == extent or fewer, "an output of another shape than the sums")
+                width = rows if fewer else width
         _require(not waiting, "an output of more axes than the sums")
-    return own
+    return width, own
