@@ -44,12 +44,13 @@ CASES = (
     ConvCase(7, 5, 66, 1, batch=3),
     ConvCase(1, 33, 64, 100, 1),
     ConvCase(3, 17, 64, 20, 3, 1, 1),
+    ConvCase(3, 5, 64, 16, 3, 1, 1),
     ConvCase(1, 31, 63, 40),
     ConvCase(31, 1, 40, 16, 3, 1, 1),
     ConvCase(2, 1, 8, 16),
 )
 """Channels, pixels and outputs that fill tiles and that do not; strides, dilation, groups, borders, zero points;
-widths for which more columns of sums are made than the output has."""
+widths for which more columns of sums are made than the output has; a single group of tiles."""
 SAMPLES = 1
 
 

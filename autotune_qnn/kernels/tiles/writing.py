@@ -30,7 +30,6 @@ from autotune_qnn.kernels.tiles.reading import LANES, QUAD, TileProblem
 ANNOTATION = "aq_tiles"
 """The annotation of the block "conv" that asks for tiles; its value is that of `TileKnobs.values`."""
 
-_CONFIGURATION_WORDS = 16
 _LINE = LANES * QUAD
 
 
@@ -146,16 +145,15 @@ class _Writer:
 
     def _configured(self, body: Any) -> Any:
         """A task between loading its configuration and releasing the tiles."""
-        # With dtype and name as the sums have: TVM lets the two share memory, and knows one dtype of a pointer into it.
-        memory = tirx.decl_buffer((_CONFIGURATION_WORDS,), "int32", f"{ALIGNED}configuration")
+        # Written where the sums will be, which keeps TVM from giving them the memory of data that are read first:
+        # it knows one dtype of a pointer into memory that two buffers share.
         words = configuration(self.problem, self.layout, self.knobs)
-        stores = [tirx.BufferStore(memory, int32(word), [int32(place)]) for place, word in enumerate(words)]
+        places = [[int32(0), int32(place)] for place in range(len(words))]
         return tirx.SeqStmt(
             [
-                tirx.AllocBuffer(memory),
-                *stores,
-                _instruction("ldtilecfg", _address(memory, int32(0))),
                 tirx.AllocBuffer(self._sums),
+                *(tirx.BufferStore(self._sums, int32(w), at) for w, at in zip(words, places, strict=True)),
+                _instruction("ldtilecfg", _address(self._sums, int32(0))),
                 body,
                 _instruction("tilerelease"),
             ]
