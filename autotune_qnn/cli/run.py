@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand."""
     if not 0 <= arguments.rounds <= 100_000:
         raise UsageError(f"--rounds has to be from 0 to 100000, not {arguments.rounds}")
+    if arguments.seed < 0:
+        raise UsageError(f"--seed has to be at least 0, not {arguments.seed}")
     check_writable(arguments.output, "--output")
     check_writable(arguments.json, "--json")
     labels = read_labels(arguments.labels)

@@ -64,7 +64,8 @@ class TuneOptions:
             ("batch", self.batch, 1),
         ):
             if value is not None and not low <= value < 1 << 31:
-                raise UsageError(f"{name} is {value}; it must be at least {low}")
+                bound = f"at least {low}" if value < low else f"less than {1 << 31}"
+                raise UsageError(f"{name} is {value}; it must be {bound}")
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise UsageError(f"--timeout is {self.timeout}; it must be a positive number of seconds")
         if self.time_budget is not None and not (math.isfinite(self.time_budget) and self.time_budget > 0):

@@ -144,7 +144,10 @@ def _networks() -> Any:
 def _shape(network: Network, given: tuple[int, ...] | None, batch: int) -> tuple[int, int, int, int]:
     shape = given or (batch, 3, network.crop, network.crop)
     if len(shape) != 4 or shape[1] != 3 or not all(1 <= extent <= _LARGEST_SIDE for extent in shape):
-        raise UsageError(f"torchvision's networks take batch,3,height,width, not {','.join(map(str, shape))}")
+        raise UsageError(
+            f"torchvision's networks take batch,3,height,width, each from 1 to {_LARGEST_SIDE}, "
+            f"not {','.join(map(str, shape))}"
+        )
     return shape[0], shape[1], shape[2], shape[3]
 
 

@@ -123,6 +123,17 @@ def test_what_is_copied_is_copied_outside_of_what_reads_it() -> None:
         assert config["copy1"] <= config["copy0"]
 
 
+def test_what_the_windows_sums_read_too_is_copied_before_them() -> None:
+    """Weights whose zero point does not fit need the sum of each window's data, from the same copy."""
+    task, _, sketch = _sketch(ConvCase(9, 9, 24, 32, 3, 1, 1, weight_zero_point=131), VNNI)
+    assert sketch.structure.apart == ("window_sum",)
+    space, rng = sketch.space(), random.Random(0)
+    for _ in range(10):
+        config = space.sample(rng)
+        assert config["copy0"] == 0
+        sketch.apply(new_schedule(task.mod), config)
+
+
 def test_the_default_asks_ahead_only_for_weights_that_pass_again() -> None:
     """A row of data has read all weights once before any of them could be used again."""
     _, _, vector = _sketch(ConvCase(1, 1, 64, 4032), VNNI)

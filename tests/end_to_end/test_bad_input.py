@@ -58,6 +58,7 @@ def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., s
 
 def test_missing_model(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "nowhere.tflite" in fails(3, "tune", "--model", tmp_path / "nowhere.tflite", "--target", TARGET)
+    assert "--model" in fails(2, "tune", "--model", "", "--target", TARGET)
 
 
 def test_truncated_model(fails: Callable[..., str], tmp_path: Path) -> None:
@@ -118,6 +119,8 @@ def test_unknown_frontends(fails: Callable[..., str], model: Path) -> None:
         ["--batch", "0"],
         ["--trials", "-1"],
         ["--timeout", "nan"],
+        ["--seed", "-1"],
+        ["--seed", "4294967296"],
         ["--samples", "-1"],
         ["--samples", "0"],
         ["--rounds", "0"],
@@ -141,5 +144,6 @@ def test_wrong_data(fails: Callable[..., str], model: Path, tmp_path: Path) -> N
 
 def test_running_what_is_no_library(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "none.so" in fails(10, "run", tmp_path / "none.so")
+    assert "--seed" in fails(2, "run", tmp_path / "none.so", "--seed", "-1")
     (tmp_path / "net.so").write_bytes(b"")
     assert "manifest" in fails(10, "run", tmp_path / "net.so")

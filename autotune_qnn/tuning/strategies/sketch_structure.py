@@ -52,6 +52,7 @@ class Structure:
         joined: the block behind the anchor that runs over the same axes, where there is one before the output.
         output: the last block.
         staged: blocks that prepare the anchor's data, the nearest first.
+        movable: how many of them, from the nearest on, are read within the anchor's loops alone.
         apart: sums over other axes that a block behind the anchor reads.
         dot, lanes, tail: the instruction that computes the anchor ("" without one), lanes of its vectors, and how many
             of the innermost reduction axes it takes.
@@ -67,6 +68,7 @@ class Structure:
     joined: str
     output: str
     staged: tuple[str, ...]
+    movable: int
     apart: tuple[str, ...]
     dot: str
     lanes: int
@@ -113,6 +115,7 @@ def structure_of(mod: Any, isa: Isa) -> Structure | None:
         return None
     rest = [name for name in sums if name != anchor]
     others = [name for name in rest if same and axis_extents(sch, blocks[name], SPATIAL) == spatial]
+    apart = [name for name in rest if name not in others]
     staged = producers_of(sch, blocks[anchor])
     if set(blocks) != {anchor, *chain, *rest, *staged}:
         return None
@@ -126,7 +129,8 @@ def structure_of(mod: Any, isa: Isa) -> Structure | None:
         joined=same[0] if same else "",
         output=chain[-1],
         staged=tuple(staged),
-        apart=tuple(name for name in rest if name not in others),
+        movable=_movable(sch, [blocks[name] for name in staged], apart),
+        apart=tuple(apart),
         dot=dot,
         lanes=lanes,
         tail=tail,
@@ -176,6 +180,14 @@ def producers_of(sch: Any, block: Any) -> list[str]:
         names.append(block_name(sch, producers[0]))
         producers = list(sch.get_producers(producers[0]))
     return names
+
+
+def _movable(sch: Any, staged: Sequence[Any], apart: Sequence[str]) -> int:
+    """How many of the nearest staged blocks no sum apart reads."""
+    for count, block in enumerate(staged):
+        if any(block_name(sch, reader) in apart for reader in sch.get_consumers(block)):
+            return count
+    return len(staged)
 
 
 def _operands(block: Any) -> tuple[Operand, ...]:

@@ -145,28 +145,27 @@ class TiledSketch:
                 Knob(f"task{axis}", every[-1:] if structure.pack and axis in self._sliding else every)
             )
         knobs += [Knob(f"step{axis}", divisors(structure.heads[axis], _LONGEST_STEP)) for axis in heads]
+        stores = not structure.narrow and not structure.joined and len(self._free) > 0
         knobs += [
             Knob("channels_outside", (1, 0) if both else (0,)),
             Knob("channels_inside", (0, 1) if both and not structure.pack else (0,)),
             Knob("last_first", (0, 1) if len(heads) > 1 else (0,)),
-        ]
-        for place in range(len(structure.staged)):
-            deepest = len(self._free) + 1
-            if structure.pack:
-                deepest = (
-                    1
-                    if place
-                    else min(self._inner_axes({"channels_inside": 0}).index(axis) for axis in self._sliding)
-                    + 1
-                )
-            knobs.append(Knob(f"copy{place}", tuple(range(deepest + 1))))
-        stores = not structure.narrow and not structure.joined and len(self._free) > 0
-        knobs += [
+            *(Knob(f"copy{place}", self._depths(place)) for place in range(len(structure.staged))),
             Knob("store_row", (0, 1) if stores else (0,)),
             Knob("fetch", (1, 0) if structure.dot and channels and not structure.joined else (0,)),
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         ]
         return ConfigSpace(tuple(knobs), self._fits)
+
+    def _depths(self, place: int) -> tuple[int, ...]:
+        """Under how many loops a block before the sum may be computed."""
+        if place >= self.structure.movable:
+            return (0,)
+        if place and self.structure.pack:
+            return (0, 1)
+        inner = self._inner_axes({"channels_inside": 0})
+        deepest = min(map(inner.index, self._sliding)) if self.structure.pack else len(inner)
+        return tuple(range(deepest + 2))
 
     def default(self) -> Config:
         """The tile with the fewest loads for its work; as many tiles a task as keep what they share in cache."""
