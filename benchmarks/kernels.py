@@ -1,12 +1,14 @@
 """Times every kernel of a network on its own, checked first against the dialect's reference.
 
     python benchmarks/kernels.py prepare FOLDER --model MODEL [the options of `build`]
-    python benchmarks/kernels.py measure FOLDER [--seconds S] [--only REGEX]
+    python benchmarks/kernels.py measure FOLDER [--seconds S] [--only REGEX] [--json FILE]
 
-`prepare` compiles the kernels into FOLDER, with the default schedules and, where --log-dir holds them, the tuned ones;
-kernels that are there already stay. `measure` needs a machine of its own for as long as it runs, so it does nothing
-else: it prints one row a kernel, the most expensive first, with its share of the network, the time of one run (minimum
-of many repeats of about a millisecond), multiply-accumulates and outputs per second.
+`prepare` compiles the kernels into FOLDER, with the default schedules and, where logs hold them, the tuned ones that
+`build` would take; kernels that are there already stay. `measure` needs a machine of its own for as long as it runs, so
+it does nothing else: it prints one row a kernel, the most expensive first, with its share of the network, the time of
+one run (minimum of many repeats of about a millisecond), multiply-accumulates per second, their share of the machine's
+peak, measured in the same run, and outputs per second. A kernel that computes something else than the reference ends it
+with exit code 11.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import argparse
 import hashlib
 import json
 import re
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +27,22 @@ from typing import Any
 import numpy as np
 import tvm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from autotune_qnn.build.history import no_history, scheduled_by
-from autotune_qnn.cli.common import import_model, log_header, parse_target
+from autotune_qnn.cli.build import open_history
+from autotune_qnn.cli.common import check_threads, import_model, parse_target
 from autotune_qnn.cli.options import make_parser
+from autotune_qnn.cli.results import check_writable, write_text
 from autotune_qnn.engines import relax
+from autotune_qnn.errors import AutotuneQnnError, UsageError, VerificationError
 from autotune_qnn.host import cpu_model
-from autotune_qnn.logs import LogStore
+from autotune_qnn.runtime.threads import KernelThreads
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning.trust import TraceChecker
+from benchmarks.lib.peak import Peak
+
+_INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,25 @@ class Row:
     def best(self) -> float:
         """The faster of the two."""
         return min(self.default, self.tuned if self.tuned is not None else self.default)
+
+    @property
+    def all_runs(self) -> float:
+        """Seconds of all its runs in the network."""
+        return self.kernel.weight * self.best
+
+    def record(self, peak: float | None) -> dict[str, Any]:
+        """The row as a JSON object; `peak` is the machine's in GMAC/s. Every kernel has been checked."""
+        gmacs = self.kernel.macs / self.best / 1e9
+        return {
+            "kernel": self.kernel.name,
+            "times": self.kernel.weight,
+            "default_us": round(self.default * 1e6, 3),
+            "tuned_us": None if self.tuned is None else round(self.tuned * 1e6, 3),
+            "gmacs": round(gmacs, 2),
+            "peak_share": round(gmacs / peak, 4) if peak else None,
+            "gouts": round(self.kernel.outputs / self.best / 1e9, 3),
+            "identical": True,
+        }
 
 
 def _library(mod: Any, target: relax.TargetSpec, folder: Path) -> str:
@@ -92,23 +123,22 @@ def prepare(folder: Path, options: list[str]) -> None:
     """Import the network that the options name and compile its kernels."""
     arguments = make_parser().parse_args(["build", *options, "--output", str(folder / "unused.so")])
     target = parse_target(arguments.target, to_run=True)
+    check_threads(arguments.threads)
     model = import_model(arguments).model
     lowered = relax.lower(model.mod, target, arguments.threads)
-    history = no_history
-    if not arguments.untuned:
-        header = log_header(arguments, target, model)
-        history = LogStore.open(arguments.log_dir, target.canonical, model.name, header, create=False).ranked
+    history = no_history if arguments.untuned else open_history(arguments, target, model, lowered)
     folder.mkdir(parents=True, exist_ok=True)
     with TraceChecker() as checker:
         scheduled = scheduled_by(history, checker)
         found = [_prepared(task, scheduled(task), target, folder) for task in lowered.tasks]
     title = f"{model.name}, {model.arithmetic.value}, {target.canonical}"
-    index = {"title": title, "kernels": [asdict(kernel) for kernel in found]}
-    (folder / "index.json").write_text(json.dumps(index))
+    index = {"title": title, "threads": arguments.threads, "kernels": [asdict(kernel) for kernel in found]}
+    (folder / _INDEX).write_text(json.dumps(index))
+    Peak(folder)
 
 
 def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> float:
-    """Seconds of one run; raises RuntimeError where the kernel computes something else than the reference."""
+    """Seconds of one run; raises VerificationError where the kernel computes something else than the reference."""
     function = tvm.runtime.load_module(str(folder / library))["main"]
     with np.load(folder / kernel.data) as stored:
         count = int(stored["outputs"])
@@ -117,7 +147,7 @@ def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> fl
     function(*tensors)
     for tensor, wanted in zip(tensors[-count:], expected, strict=True):
         if not np.array_equal(tensor.numpy(), wanted):
-            raise RuntimeError(f"{kernel.name} computes something else than its reference")
+            raise VerificationError(f"{kernel.name} computes something else than its reference")
     module = tvm.runtime.load_module(str(folder / library))
     once = min(module.time_evaluator("main", tvm.cpu(), number=1, repeat=5)(*tensors).results)
     timed = module.time_evaluator("main", tvm.cpu(), number=max(1, int(1e-3 / once)), repeat=5)
@@ -128,43 +158,75 @@ def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> fl
     return min(results)
 
 
-def measure(folder: Path, seconds: float, only: str) -> None:
-    """Time everything that `prepare` left in the folder, and print the table."""
-    index = json.loads((folder / "index.json").read_text())
+def _index(folder: Path) -> dict[str, Any]:
+    """What `prepare` left. Raises UsageError where it left nothing."""
+    try:
+        index: dict[str, Any] = json.loads((folder / _INDEX).read_text())
+    except (OSError, ValueError):
+        raise UsageError(f"{folder} holds no prepared kernels; run prepare first") from None
+    return index
+
+
+def _rows(index: dict[str, Any], folder: Path, seconds: float, only: str) -> list[Row]:
     table = []
-    for record in index["kernels"]:
-        kernel = Prepared(**record)
-        if not re.search(only, kernel.name):
-            continue
-        tuned = _seconds(kernel, kernel.tuned, folder, seconds) if kernel.tuned else None
-        table.append(Row(kernel, _seconds(kernel, kernel.default, folder, seconds), tuned))
-    total = sum(row.kernel.weight * row.best for row in table)
-    print(f"{index['title']}; {cpu_model()}, 1 thread; {total * 1e3:.3f} ms in all")
-    print("share  times  default µs  tuned µs  GMAC/s  Gout/s  kernel")
-    for row in sorted(table, key=lambda row: -row.kernel.weight * row.best):
-        kernel, best = row.kernel, row.best
-        tuned_text = "       -" if row.tuned is None else f"{row.tuned * 1e6:8.1f}"
-        rate = f"{kernel.macs / best / 1e9:6.1f}  {kernel.outputs / best / 1e9:6.2f}"
-        share = kernel.weight * best / total
-        times = f"{kernel.weight:5d}  {row.default * 1e6:10.1f}  {tuned_text}"
-        print(f"{share:5.1%}  {times}  {rate}  {kernel.name}")
+    for kernel in (Prepared(**record) for record in index["kernels"]):
+        if re.search(only, kernel.name):
+            tuned = _seconds(kernel, kernel.tuned, folder, seconds) if kernel.tuned else None
+            table.append(Row(kernel, _seconds(kernel, kernel.default, folder, seconds), tuned))
+    return sorted(table, key=lambda row: -row.all_runs)
 
 
-def main() -> None:
-    """Read the command line; do one of the two steps."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def measure(folder: Path, seconds: float, only: str, output: Path | None) -> None:
+    """Time everything that `prepare` left in the folder, and print the table."""
+    index = _index(folder)
+    threads, peak = int(index.get("threads", 1)), Peak(folder)
+    check_writable(output, "--json")
+    peak.sample(threads)
+    table = KernelThreads(threads).call(_rows, index, folder, seconds, only)
+    peak.sample(threads)
+    highest = peak.peaks.get(threads)
+    total = sum(row.all_runs for row in table)
+    limit = f"; {peak.instruction} alone: {highest:.0f} GMAC/s" if highest else ""
+    print(f"{index['title']}; {cpu_model()}, {threads} thread(s); {total * 1e3:.3f} ms in all{limit}")
+    print("share  times  default µs  tuned µs  GMAC/s  of peak  Gout/s  kernel")
+    records = [row.record(highest) for row in table]
+    for row, record in zip(table, records, strict=True):
+        print(_line(row, record, row.all_runs / total))
+    if output is not None:
+        head = {"title": index["title"], "cpu": cpu_model(), "threads": threads, "peak_gmacs": highest}
+        write_text(output, json.dumps({**head, "kernels": records}, indent=1) + "\n")
+
+
+def _line(row: Row, record: dict[str, Any], share: float) -> str:
+    tuned = "       -" if row.tuned is None else f"{row.tuned * 1e6:8.1f}"
+    of_peak = "      -" if record["peak_share"] is None else f"{record['peak_share']:7.1%}"
+    times = f"{row.kernel.weight:5d}  {row.default * 1e6:10.1f}  {tuned}"
+    return f"{share:5.1%}  {times}  {record['gmacs']:6.1f}  {of_peak}  {record['gouts']:6.2f}  {row.kernel.name}"
+
+
+def main(words: Sequence[str]) -> int:
+    """Read the command line; do one of the two steps. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("prepare").add_argument("folder", type=Path)
     measured = steps.add_parser("measure")
     measured.add_argument("folder", type=Path)
     measured.add_argument("--only", default="", metavar="REGEX", help="kernels whose names it matches")
     measured.add_argument("--seconds", type=float, default=0.1, help="time spent on each kernel")
-    arguments, options = parser.parse_known_args()
-    if arguments.step == "prepare":
-        prepare(arguments.folder, options)
-    else:
-        measure(arguments.folder, arguments.seconds, arguments.only)
+    measured.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
+    arguments, options = parser.parse_known_args(words)
+    try:
+        if arguments.step == "prepare":
+            prepare(arguments.folder, options)
+        elif options:
+            raise UsageError(f"measure knows no {options[0]}")
+        else:
+            measure(arguments.folder, arguments.seconds, arguments.only, arguments.json)
+    except AutotuneQnnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     source = import_model(arguments)
     model = source.model
     lowered = relax.lower(model.mod, target, arguments.threads)
-    history = no_history if arguments.untuned else _history(arguments, target, source.model, lowered)
+    history = no_history if arguments.untuned else open_history(arguments, target, source.model, lowered)
     images = source.recipe.to_record()
     built = build_model(model, target, history, arguments.threads, arguments.output, lowered, images)
     manifest = built.manifest
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _history(
+def open_history(
     arguments: argparse.Namespace, target: TargetSpec, model: ImportedModel, lowered: relax.LoweredModule
 ) -> History:
     """The model's own log and, for tasks that they hold too, others. Raises LogStoreError where none of them knows
