@@ -53,8 +53,8 @@ class Source:
 
 def import_model(arguments: argparse.Namespace) -> Source:
     """The model that the options name, imported. What has to be told about it goes to stderr."""
-    if not 1 <= arguments.batch <= 1 << 16:
-        raise UsageError(f"--batch has to be from 1 to 65536, not {arguments.batch}")
+    if not 1 <= arguments.batch <= 4096:
+        raise UsageError(f"--batch has to be from 1 to 4096, not {arguments.batch}")
     if arguments.model == "":
         raise UsageError("--model is empty; name a model, or leave the option out for the frontend's MobileNetV2")
     if arguments.frontend == "pytorch":

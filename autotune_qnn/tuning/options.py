@@ -72,3 +72,7 @@ class TuneOptions:
             raise UsageError(f"--time-budget is {self.time_budget}; it must be a positive number of seconds")
         if not (math.isfinite(self.min_repeat_ms) and self.min_repeat_ms >= 0):
             raise UsageError(f"--min-repeat-ms is {self.min_repeat_ms}; it must be 0 or more milliseconds")
+        if self.min_repeat_ms >= 1e3 * self.timeout:
+            raise UsageError(
+                f"--min-repeat-ms {self.min_repeat_ms} leaves no repeat the time to end: --timeout is {self.timeout} s"
+            )

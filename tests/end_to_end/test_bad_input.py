@@ -117,8 +117,10 @@ def test_unknown_frontends(fails: Callable[..., str], model: Path) -> None:
     [
         ["--threads", "0"],
         ["--batch", "0"],
+        ["--batch", "4097"],
         ["--trials", "-1"],
         ["--timeout", "nan"],
+        ["--min-repeat-ms", "20000"],
         ["--seed", "-1"],
         ["--seed", "4294967296"],
         ["--samples", "-1"],
