@@ -231,35 +231,3 @@ class ConvGeometry:
         if shape.pair_count == 1:
             return np.ascontiguousarray(packed[:, :, :, :, 0])
         return np.ascontiguousarray(packed[..., 0] if shape.pair_size == 1 else packed)
-
-
-@dataclass(frozen=True)
-class SplitWeights:
-    """Weights minus their zero point, as far as they fit the dtype that the kernel multiplies with.
-
-    `values` holds weight - zero_point + remaining; `remaining` (one value for each output channel, or all zero)
-    times the sum of the data under the window has to be subtracted.
-    """
-
-    values: NDArray[Any]
-    remaining: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, weights: NDArray[Any], zero_point: NDArray[Any], dtype: str) -> SplitWeights:
-        """From OHWI (or [units, K]) weights and their zero point, one or one for each output channel."""
-        wide = weights.astype(np.int32)
-        zeros = np.broadcast_to(zero_point.reshape(-1).astype(np.int32), (weights.shape[0],))
-        centered = wide - zeros.reshape(-1, *[1] * (weights.ndim - 1))
-        info = np.iinfo(dtype)
-        if centered.size == 0 or (centered.min() >= info.min and centered.max() <= info.max):
-            return cls(centered.astype(dtype), np.zeros(weights.shape[0], np.int32))
-        shift = 128 if weights.dtype == np.uint8 else 0
-        return cls((wide - shift).astype(dtype), (zeros - shift).astype(np.int32))
-
-    def folded(self, data_zero_point: int, bias: NDArray[Any] | None) -> NDArray[np.int32]:
-        """Bias plus all terms that do not depend on the data, for each output channel."""
-        flat = self.values.reshape(self.values.shape[0], -1).astype(np.int64)
-        total = -data_zero_point * (flat.sum(1) - flat.shape[1] * self.remaining.astype(np.int64))
-        if bias is not None:
-            total = total + bias.reshape(-1).astype(np.int64)
-        return total.astype(np.int32)

@@ -9,31 +9,20 @@ fits, and otherwise the window's sum of data is computed once for all output cha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved, SplitWeights, bordered
 from autotune_qnn.kernels.anchors.overlap import Blocks
 from autotune_qnn.kernels.elements.requantize import per_channel
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
+from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.starts import Start
-
-
-@dataclass(frozen=True)
-class Accumulated:
-    """An anchor's result: int32 accumulators by output index, bias included.
-
-    With `blocks`, the index's channel has to come from there.
-    """
-
-    value: Any
-    macs: int
-    blocks: Blocks | None = None
 
 
 def _reader(geometry: ConvGeometry, shape: DotShape, data: Any, pad_value: Any) -> Any:
@@ -47,34 +36,32 @@ def _reader(geometry: ConvGeometry, shape: DotShape, data: Any, pad_value: Any) 
         extents = (geometry.batch, geometry.height, geometry.width, geometry.channels)
         wide = te.compute(extents, lambda *at: data(*at).astype(shape.data_dtype), name="data_pad")
         return lambda *at: wide[at]
+    if geometry.rows:
+        return _row_reader(geometry, shape, data, pad_value)
+    channels, slack = geometry.channels, geometry.slack
+    element = bordered(geometry, data, pad_value, channels if slack else None)
+    padded = te.compute(
+        (geometry.batch, geometry.padded_height, geometry.padded_width, channels + slack),
+        lambda n, y, x, c: element(n, y, x, c).astype(shape.data_dtype),
+        name="data_pad",
+    )
+    return lambda *at: padded[at]
+
+
+def _row_reader(geometry: ConvGeometry, shape: DotShape, data: Any, pad_value: Any) -> Any:
+    """The same for a padded input of which a kernel row is read as one run of bytes."""
     top, left = geometry.padding[:2]
     height, width, channels = geometry.height, geometry.width, geometry.channels
 
-    def inside(y: Any, x: Any) -> Any:
-        return tirx.all(y >= top, y < height + top, x >= left, x < width + left)
+    def row_byte(n: Any, y: Any, byte: Any) -> Any:
+        moved = byte - left * channels
+        bounds = tirx.all(y >= top, y < height + top, moved >= 0, moved < width * channels)
+        value = data(n, y - top, tirx.floordiv(moved, channels), tirx.floormod(moved, channels))
+        return tirx.if_then_else(bounds, value, pad_value).astype(shape.data_dtype)
 
-    if geometry.rows:
-        length = geometry.padded_row_bytes
-
-        def row_byte(n: Any, y: Any, byte: Any) -> Any:
-            moved = byte - left * channels
-            bounds = tirx.all(y >= top, y < height + top, moved >= 0, moved < width * channels)
-            value = data(n, y - top, tirx.floordiv(moved, channels), tirx.floormod(moved, channels))
-            return tirx.if_then_else(bounds, value, pad_value).astype(shape.data_dtype)
-
-        padded = te.compute((geometry.batch, geometry.padded_height, length), row_byte, name="data_pad")
-        return lambda n, y, x, c: padded[n, y, x * channels + c]
-    slack = geometry.slack
-    padded = te.compute(
-        (geometry.batch, geometry.padded_height, geometry.padded_width, channels + slack),
-        lambda n, y, x, c: tirx.if_then_else(
-            tirx.all(inside(y, x), c < channels) if slack else inside(y, x),
-            data(n, y - top, x - left, c),
-            pad_value,
-        ).astype(shape.data_dtype),
-        name="data_pad",
-    )
-    return lambda n, y, x, c: padded[n, y, x, c]
+    extents = (geometry.batch, geometry.padded_height, geometry.padded_row_bytes)
+    padded = te.compute(extents, row_byte, name="data_pad")
+    return lambda n, y, x, c: padded[n, y, x * channels + c]
 
 
 def _products(geometry: ConvGeometry, shape: DotShape, read: Any, packed: Any) -> Any:
@@ -134,28 +121,18 @@ def conv2d(
     inputs: KernelInputs,
     geometry: ConvGeometry,
     shape: DotShape,
-    data: Any,
-    weights: NDArray[Any],
-    weight_zero_point: NDArray[Any],
-    data_zero_point: int,
-    bias: NDArray[Any] | None,
+    terms: Convolved,
     *,
     in_blocks: bool = False,
 ) -> Accumulated:
-    """A convolution of uint8 data, a function of (batch, row, column, channel), with constant OHWI weights.
-
-    `data_zero_point` is that of the data as stored; it also fills the border. `in_blocks`: the caller's kernel is
-    computed in the result's blocks where it has some.
-    """
-    split = SplitWeights.of(weights, weight_zero_point, shape.weight_dtype)
-    folded = split.folded(data_zero_point, bias)
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    read = _reader(geometry, shape, data, pad_value)
+    """A convolution; `in_blocks`: the caller's kernel is computed in the result's blocks where it has some."""
+    split, folded = SplitWeights.of(terms, shape.weight_dtype), terms.folded
+    read = _reader(geometry, shape, terms.data, terms.pad_value(inputs))
     simple = in_blocks and geometry.groups == 1 and not shape.tiles
     blocks = Blocks.of(geometry.out_channels, shape.lanes) if simple else None
     packing = geometry
     if blocks is not None:
-        split = SplitWeights(split.values[blocks.order], split.remaining[blocks.order])
+        split = split.in_order(blocks.order)
         packing = replace(geometry, out_channels=blocks.order.size)
     packed = inputs.constant(packing.pack(split.values, shape), "weights")
     products = _products(packing, shape, read, packed)
@@ -174,7 +151,7 @@ def conv2d(
         value = products(n, y, x, _product_channel(geometry, shape, blocks, c))
         return value if moved is None else value + moved[c]
 
-    return Accumulated(result, geometry.macs, blocks)
+    return Accumulated(result, blocks)
 
 
 def _product_channel(geometry: ConvGeometry, shape: DotShape, blocks: Blocks | None, channel: Any) -> Any:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune_qnn.dialect.pairs import PAIRS_INT16, pairs_can_saturate
 from autotune_qnn.kernels.anchors.conv2d import conv2d
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
 from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, side_by_side, store_wide
@@ -37,8 +39,8 @@ def _pair(call: AnchorCall, name: str) -> tuple[int, int]:
     return first, second
 
 
-def stored_data(call: AnchorCall) -> tuple[Operand, int]:
-    """The data operand, stored as uint8, and the zero point of its stored values."""
+def stored_terms(call: AnchorCall) -> Convolved:
+    """The operands and the bias, of data that are stored as uint8."""
     data: Operand = call.operands[0]
     zero_point = call.constant(2)
     if zero_point.size != 1 or data.tensor is None or str(data.tensor.dtype) != "uint8":
@@ -47,7 +49,7 @@ def stored_data(call: AnchorCall) -> tuple[Operand, int]:
     low, high = bounds("uint8")
     if not low <= stored <= high:
         raise call.unsupported(f"the input zero point {stored - data.offset}, outside of {data.dtype}")
-    return data, stored
+    return Convolved(data.tensor, call.constant(1), call.constant(3), stored, call.bias)
 
 
 def convolution_name(geometry: ConvGeometry) -> str:
@@ -77,9 +79,9 @@ def _scheduled(geometry: ConvGeometry, dot: DotShape) -> tuple[ConvGeometry, Tem
     return tiled, ConvAmxTemplate.factory(tiled, dot)
 
 
-def _geometry(call: AnchorCall, data: Operand) -> ConvGeometry:
+def _geometry(call: AnchorCall) -> ConvGeometry:
     weights = call.constant(1)
-    batch, height, width, channels = data.shape
+    batch, height, width, channels = call.activation().shape
     top, left, bottom, right = call.attributes.integers("padding", 4)
     return ConvGeometry(
         batch,
@@ -95,88 +97,63 @@ def _geometry(call: AnchorCall, data: Operand) -> ConvGeometry:
     )
 
 
+def _anchor(
+    kind: str, geometry: ConvGeometry, result: Accumulated, template: TemplateFactory, **more: Any
+) -> Anchor:
+    name = convolution_name(geometry)
+    return Anchor(result.lanes, kind, name, geometry.macs, template, blocks=result.blocks, **more)
+
+
 @anchor("qnn.conv2d", takes_bias=True, needs_unsigned=True)
 def conv2d_rule(call: AnchorCall) -> Anchor:
     """qnn.conv2d, NHWC data and OHWI weights; depthwise where every group has one input channel."""
-    data, zero_point = stored_data(call)
-    weights = call.constant(1)
-    geometry = _geometry(call, data)
-    arguments = (weights, call.constant(3), zero_point, call.bias)
-    if call.attributes.string("accumulation") == PAIRS_INT16 and pairs_can_saturate(weights):
-        return _in_pairs(call, geometry, data.tensor, arguments)
+    terms, geometry = stored_terms(call), _geometry(call)
+    if call.attributes.string("accumulation") == PAIRS_INT16 and pairs_can_saturate(terms.weights):
+        return _in_pairs(call, geometry, terms)
     if geometry.groups == geometry.channels > 1:
-        return _depthwise(call, geometry, data.tensor, arguments)
+        return _depthwise(call, geometry, terms)
     tiles = WinogradGeometry.of(geometry, call.dot)
     if tiles is not None and tiles.pays(call.dot):
-        centred = weights.astype(np.int32) - call.constant(3).astype(np.int32).reshape(-1, 1, 1, 1)
-        middle = middles(centred)
+        middle = middles(terms.centred)
         if middle is not None:
-            return _in_tiles(call, tiles, data.tensor, (centred, middle, zero_point, call.bias))
-    joined, joined_weights = join_groups(geometry, weights, call.constant(3), call.dot.lanes)
+            return _in_tiles(call, tiles, terms, middle)
+    joined, weights = join_groups(geometry, terms.weights, terms.weight_zero_point, call.dot.lanes)
     joined, template = _scheduled(joined, call.dot)
-    arguments = (joined_weights, *arguments[1:])
-    source = data.tensor
-    result = conv2d(call.inputs, joined, call.dot, lambda *index: source[index], *arguments, in_blocks=True)
-    return Anchor(
-        lambda index: Lane(result.value(index), clamped=True),
-        "conv2d",
-        convolution_name(geometry),
-        geometry.macs,
-        template,
-        blocks=result.blocks,
-    )
+    result = conv2d(call.inputs, joined, call.dot, replace(terms, weights=weights), in_blocks=True)
+    return _anchor("conv2d", geometry, result, template)
 
 
-def _depthwise(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
+def _depthwise(call: AnchorCall, geometry: ConvGeometry, terms: Convolved) -> Anchor:
     wide = WideGeometry.of(geometry, call.dot)
     if wide is not None and call.channelwise and call.output.dtype in ("int8", "uint8"):
-        return _wide(call, wide, data, arguments)
-    result = depthwise(call.inputs, geometry, call.dot, data, *arguments)
-    return Anchor(
-        lambda index: Lane(result.value(index), clamped=True),
-        "depthwise",
-        convolution_name(geometry),
-        geometry.macs,
-        DepthwiseTemplate.factory(geometry, call.dot),
-        blocks=result.blocks,
-    )
+        return _wide(call, wide, terms)
+    result = depthwise(call.inputs, geometry, call.dot, terms)
+    return _anchor("depthwise", geometry, result, DepthwiseTemplate.factory(geometry, call.dot))
 
 
-def _in_pairs(call: AnchorCall, geometry: ConvGeometry, data: Any, arguments: Any) -> Anchor:
-    result = depthwise_pairs(call.inputs, geometry, call.dot, data, *arguments)
-    plain = dataclasses.replace(call.dot, depthwise_intrinsic="")
-    return Anchor(
-        lambda index: Lane(result.value(index), clamped=True),
-        "depthwise_pairs",
-        convolution_name(geometry),
-        result.macs,
-        DepthwiseTemplate.factory(geometry, plain),
-        blocks=result.blocks,
-    )
+def _in_pairs(call: AnchorCall, geometry: ConvGeometry, terms: Convolved) -> Anchor:
+    result = depthwise_pairs(call.inputs, geometry, call.dot, terms)
+    plain = replace(call.dot, depthwise_intrinsic="")
+    return _anchor("depthwise_pairs", geometry, result, DepthwiseTemplate.factory(geometry, plain))
 
 
-def _in_tiles(call: AnchorCall, geometry: WinogradGeometry, data: Any, arguments: Any) -> Anchor:
+def _in_tiles(
+    call: AnchorCall, geometry: WinogradGeometry, terms: Convolved, middle: NDArray[np.int64]
+) -> Anchor:
     tiles = WinogradTiles(geometry)
-    result = winograd(call.inputs, tiles, data, *arguments)
-    return Anchor(
-        lambda index: Lane(result(index), clamped=True),
-        "conv2d",
-        convolution_name(geometry.conv) + "_winograd",
-        geometry.conv.macs,
-        WinogradTemplate.factory(geometry, call.dot),
-        placement=tiles,
-    )
+    result = winograd(call.inputs, tiles, terms, middle)
+    template = WinogradTemplate.factory(geometry, call.dot)
+    found = _anchor("conv2d", geometry.conv, result, template, placement=tiles)
+    return replace(found, detail=found.detail + "_winograd")
 
 
-def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> Anchor:
-    result = depthwise_wide(call.inputs, wide, data, *arguments)
-    return Anchor(
-        lambda index: Lane(result(index), clamped=True),
+def _wide(call: AnchorCall, wide: WideGeometry, terms: Convolved) -> Anchor:
+    return _anchor(
         "depthwise",
-        convolution_name(wide.conv),
-        wide.conv.macs,
+        wide.conv,
+        depthwise_wide(call.inputs, wide, terms),
         DepthwiseWideTemplate.factory(wide, call.dot, call.output.dtype),
-        lambda finished: store_wide(wide, call.inputs, finished, call.output),
+        store=lambda finished: store_wide(wide, call.inputs, finished, call.output),
         stored=partial(side_by_side, wide) if wide.side > 1 else None,
     )
 
@@ -184,26 +161,24 @@ def _wide(call: AnchorCall, wide: WideGeometry, data: Any, arguments: Any) -> An
 @anchor("qnn.dense", takes_bias=True, needs_unsigned=True)
 def dense_rule(call: AnchorCall) -> Anchor:
     """qnn.dense as a 1x1 convolution: data of two, three or four dimensions are rows of pixels."""
-    data, zero_point = stored_data(call)
-    weights = call.constant(1)
-    *leading, inner = data.shape
+    terms, shape = stored_terms(call), call.activation().shape
+    *leading, inner = shape
     if len(leading) > _IMAGE_AXES:
-        raise call.unsupported(f"data of {len(data.shape)} dimensions")
+        raise call.unsupported(f"data of {len(shape)} dimensions")
     missing = _IMAGE_AXES - len(leading)
     batch, height, width = [1] * missing + leading
-    units = weights.shape[0]
+    units = terms.weights.shape[0]
     geometry = ConvGeometry(batch, height, width, inner, units, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
     geometry, template = _scheduled(geometry, call.dot)
-    reshaped = np.ascontiguousarray(weights).reshape(units, 1, 1, inner)
+    image = replace(
+        terms,
+        data=lambda *index: terms.data(*index[missing:]),
+        weights=terms.weights.reshape(units, 1, 1, inner),
+    )
+    result = conv2d(call.inputs, geometry, call.dot, image, in_blocks=True)
 
-    def source(*index: Any) -> Any:
-        return data.tensor[index[missing:]]
+    def lanes(index: Sequence[Any]) -> Lane:
+        return result.lanes([0] * missing + list(index))
 
-    arguments = (reshaped, call.constant(3), zero_point, call.bias)
-    result = conv2d(call.inputs, geometry, call.dot, source, *arguments, in_blocks=True)
-
-    def lane(index: Sequence[Any]) -> Lane:
-        return Lane(result.value([0] * missing + list(index)), clamped=True)
-
-    name = f"{'x'.join(map(str, data.shape))}_{units}"
-    return Anchor(lane, "dense", name, result.macs, template, blocks=result.blocks)
+    name = f"{'x'.join(map(str, shape))}_{units}"
+    return Anchor(lanes, "dense", name, geometry.macs, template, blocks=result.blocks)

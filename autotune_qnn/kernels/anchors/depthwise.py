@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
-from autotune_qnn.kernels.anchors.conv2d import Accumulated
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved, SplitWeights, bordered
 from autotune_qnn.kernels.anchors.overlap import Blocks, first_channel
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
+from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 
 
-def in_place(blocks: Blocks | None, index: Any) -> tuple[Any, ...]:
+def _in_place(blocks: Blocks | None, index: Any) -> tuple[Any, ...]:
     """Where the products of an output element are, with blocks of channels or without."""
     n, y, x, c = index
     return (n, y, x, c if blocks is None else blocks.place(c))
@@ -35,30 +35,27 @@ def corrected(products: Any, sums: Any, zero_points: Any) -> Any:
     )
 
 
-def accumulated(geometry: ConvGeometry, products: Any, bias: Any, blocks: Blocks | None) -> Accumulated:
+def accumulated(products: Any, bias: Any, blocks: Blocks | None) -> Accumulated:
     """The products with their bias, by output index."""
-    return Accumulated(
-        lambda index: products[in_place(blocks, index)] + bias[index[3]], geometry.macs, blocks
-    )
+    return Accumulated(lambda index: products[_in_place(blocks, index)] + bias[index[3]], blocks)
 
 
 def padded_data(
     geometry: ConvGeometry, data: Any, pad_value: Any, channels: int, blocks: Blocks | None
 ) -> Any:
     """The input with its border, one channel for each output channel: in `blocks`, or rounded up to whole vectors."""
-    top, left = geometry.padding[:2]
     multiplier = geometry.group_outputs
     last = geometry.channels - 1
+    whole = bordered(geometry, data, pad_value)
 
     def element(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inside = tirx.all(y >= top, y < geometry.height + top, x >= left, x < geometry.width + left)
         source = c if multiplier == 1 else tirx.floordiv(c, multiplier)
         if blocks is not None:
             size = blocks.size
             source = first_channel(tirx.floordiv(c, size), size, last + 1) + tirx.floormod(c, size)
         elif channels != geometry.out_channels:
             source = te.min(source, last)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, source], pad_value)
+        return whole(n, y, x, source)
 
     extents = (geometry.batch, geometry.padded_height, geometry.padded_width, channels)
     return te.compute(extents, element, name="data_pad")
@@ -138,32 +135,24 @@ def depthwise(
     inputs: KernelInputs,
     geometry: ConvGeometry,
     shape: DotShape,
-    data: Any,
-    weights: NDArray[Any],
-    weight_zero_point: NDArray[Any],
-    data_zero_point: int,
-    bias: NDArray[Any] | None,
+    terms: Convolved,
 ) -> Accumulated:
-    """A depthwise convolution of uint8 NHWC data with constant weights [out channels, KH, KW, 1].
-
-    `data_zero_point` is that of the data as stored; it also fills the border.
-    """
+    """A depthwise convolution."""
     channels = ceil_div(geometry.out_channels, shape.lanes) * shape.lanes
     blocks = Blocks.of(geometry.out_channels, shape.lanes) if geometry.group_outputs == 1 else None
     vnni = bool(shape.depthwise_intrinsic)
-    split = SplitWeights.of(weights, weight_zero_point, "int8" if vnni else "int16")
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    split = SplitWeights.of(terms, "int8" if vnni else "int16")
+    folded = inputs.vector(terms.folded, "bias")
     if blocks is not None:
-        split = SplitWeights(split.values[blocks.order], split.remaining[blocks.order])
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    padded = padded_data(geometry, data, pad_value, channels, blocks)
+        split = split.in_order(blocks.order)
+    padded = padded_data(geometry, terms.data, terms.pad_value(inputs), channels, blocks)
     packed = inputs.constant(_pack(geometry, split.values, shape, channels, vnni), "weights")
     if not vnni:
-        return accumulated(geometry, _plain_products(geometry, padded, packed), folded, blocks)
+        return accumulated(_plain_products(geometry, padded, packed), folded, blocks)
     quads = _quads(geometry, padded, channels)
     products = _quad_products(geometry, shape.lanes, quads, packed, "depthwise")
     if split.remaining.any():
         ones = inputs.constant(_pack(geometry, np.ones_like(split.values), shape, channels, True), "ones")
         sums = _quad_products(geometry, shape.lanes, quads, ones, "window_sum")
         products = corrected(products, sums, inputs.vector(split.remaining, "weight_zero_point"))
-    return accumulated(geometry, products, folded, blocks)
+    return accumulated(products, folded, blocks)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from autotune_qnn.dialect.pairs import HIGH, LOW
-from autotune_qnn.kernels.anchors.conv2d import Accumulated
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved
 from autotune_qnn.kernels.anchors.depthwise import accumulated, corrected, padded_data
 from autotune_qnn.kernels.anchors.overlap import Blocks
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
+from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.isa import DotShape
 
@@ -69,20 +69,14 @@ def depthwise_pairs(
     inputs: KernelInputs,
     geometry: ConvGeometry,
     shape: DotShape,
-    data: Any,
-    weights: NDArray[Any],
-    weight_zero_point: NDArray[Any],
-    data_zero_point: int,
-    bias: NDArray[Any] | None,
+    terms: Convolved,
 ) -> Accumulated:
-    """A depthwise convolution of uint8 NHWC data with constant int8 weights [out channels, KH, KW, 1]."""
+    """A depthwise convolution with int8 weights."""
     channels = ceil_div(geometry.out_channels, shape.lanes) * shape.lanes
-    zeros = np.broadcast_to(weight_zero_point.reshape(-1).astype(np.int32), (weights.shape[0],))
-    split = SplitWeights(weights, zeros)
+    weights, zeros = terms.weights, terms.zero_points
     blocks = Blocks.of(geometry.out_channels, shape.lanes) if geometry.group_outputs == 1 else None
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    padded = padded_data(geometry, data, pad_value, channels, blocks)
-    folded = inputs.vector(split.folded(data_zero_point, bias), "bias")
+    padded = padded_data(geometry, terms.data, terms.pad_value(inputs), channels, blocks)
+    folded = inputs.vector(terms.folded, "bias")
     if blocks is not None:
         weights, zeros = weights[blocks.order], zeros[blocks.order]
     packed = inputs.constant(_pack(weights, channels), "weights")
@@ -90,4 +84,4 @@ def depthwise_pairs(
     if zeros.any():
         sums, taken = _window_sums(geometry, padded), inputs.vector(zeros, "weight_zero_point")
         products = corrected(products, sums, taken)
-    return accumulated(geometry, products, folded, blocks)
+    return accumulated(products, folded, blocks)

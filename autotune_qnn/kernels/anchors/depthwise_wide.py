@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved, bordered
 from autotune_qnn.kernels.anchors.overlap import first_channel, store_elsewhere
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights, ceil_div
+from autotune_qnn.kernels.geometry import ConvGeometry, ceil_div
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.intrinsics.interleave import channel_order, narrow_place
 from autotune_qnn.kernels.isa import DotShape
@@ -179,15 +180,9 @@ def _side_by_side(conv: ConvGeometry, dot: DotShape) -> int:
 def _shifted(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
     """The input with its border, [batch, 1, positions, rows, pixels side by side with their channels]."""
     conv = wide.conv
-    top, left = conv.padding[:2]
     channels = conv.channels
-
-    def inner(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, c], pad_value)
-
     extents = (conv.batch, conv.padded_height, conv.padded_width, channels)
-    border = te.compute(extents, inner, name="border")
+    border = te.compute(extents, bordered(conv, data, pad_value), name="border")
 
     def element(n: Any, _group: Any, x: Any, y: Any, c: Any) -> Any:
         first = tirx.floordiv(x, wide.step) * wide.side + tirx.floormod(x, wide.step)
@@ -202,12 +197,10 @@ def _padded(wide: WideGeometry, data: Any, pad_value: Any) -> Any:
     conv = wide.conv
     if wide.side > 1:
         return _shifted(wide, data, pad_value)
-    top, left = conv.padding[:2]
+    whole = bordered(conv, data, pad_value)
 
     def element(n: Any, g: Any, x: Any, y: Any, c: Any) -> Any:
-        inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
-        channel = first_channel(g, wide.group, conv.out_channels) + c
-        return tirx.if_then_else(inside, data[n, y - top, x - left, channel], pad_value)
+        return whole(n, y, x, first_channel(g, wide.group, conv.out_channels) + c)
 
     extents = (conv.batch, wide.groups, wide.positions, conv.padded_height, wide.group)
     return te.compute(extents, element, name="data_pad")
@@ -276,27 +269,19 @@ def _products(wide: WideGeometry, quads: Any, weights: Any, count: int) -> Any:
 def depthwise_wide(
     inputs: KernelInputs,
     wide: WideGeometry,
-    data: Any,
-    weights: NDArray[Any],
-    weight_zero_point: NDArray[Any],
-    data_zero_point: int,
-    bias: NDArray[Any] | None,
-) -> Any:
-    """A function from [batch, row, column, place in the groups' order] to the exact int32 result.
+    terms: Convolved,
+) -> Accumulated:
+    """A depthwise convolution, by [batch, row, column, place in the groups' order].
 
     From here on, vectors of `inputs` are in the groups' order too.
     """
     inputs.order = wide.channels
-    centred = weights.astype(np.int32) - weight_zero_point.reshape(-1, 1, 1, 1)
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    quads = _quads(wide, _padded(wide, data, pad_value))
-    whole = [centred.astype(np.int16)] if wide.unit == _PAIR else _parts(centred)
+    quads = _quads(wide, _padded(wide, terms.data, terms.pad_value(inputs)))
+    whole = [terms.centred.astype(np.int16)] if wide.unit == _PAIR else _parts(terms.centred)
     parts = np.concatenate([_pack(wide, part) for part in whole], axis=1)
     products = _products(wide, quads, inputs.constant(parts, "weights"), parts.shape[1])
-    zeros = np.zeros(centred.shape[0], np.int32)
-    folded = SplitWeights(centred, zeros).folded(data_zero_point, bias)
-    inputs.starts["depthwise"] = Start(inputs.vector(folded, "bias"), wide.flat)
-    return lambda index: products(*wide.place(index))
+    inputs.starts["depthwise"] = Start(inputs.vector(terms.folded, "bias"), wide.flat)
+    return Accumulated(lambda index: products(*wide.place(index)))
 
 
 def _parts(centred: NDArray[np.int32]) -> list[NDArray[np.int8]]:

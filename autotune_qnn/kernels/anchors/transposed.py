@@ -5,17 +5,16 @@ Between neighbouring input elements lie stride - 1 new ones that hold the zero p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tvm import te, tirx
 
 from autotune_qnn.kernels.anchors.conv2d import conv2d
-from autotune_qnn.kernels.anchors.convolution import convolution_name, stored_data
+from autotune_qnn.kernels.anchors.convolution import convolution_name, stored_terms
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.groups import join_groups
-from autotune_qnn.kernels.lane import Lane
 from autotune_qnn.kernels.templates.transposed import TransposedTemplate
 
 
@@ -44,28 +43,23 @@ def transposed_geometry(call: AnchorCall) -> ConvGeometry:
 @anchor("qnn.conv2d_transpose", takes_bias=True, needs_unsigned=True)
 def conv2d_transpose(call: AnchorCall) -> Anchor:
     """qnn.conv2d_transpose with constant weights, dense or in groups."""
-    data, zero_point = stored_data(call)
+    stored = stored_terms(call)
     geometry = transposed_geometry(call)
     stride_y, stride_x = call.attributes.integers("strides", 2)
-    fill = call.inputs.integer(zero_point).astype("uint8")
+    fill = stored.pad_value(call.inputs)
 
     def widened(n: Any, y: Any, x: Any, c: Any) -> Any:
         whole = tirx.all(tirx.floormod(y, stride_y) == 0, tirx.floormod(x, stride_x) == 0)
-        value = data.tensor[n, tirx.floordiv(y, stride_y), tirx.floordiv(x, stride_x), c]
+        value = stored.data(n, tirx.floordiv(y, stride_y), tirx.floordiv(x, stride_x), c)
         return value if (stride_y, stride_x) == (1, 1) else tirx.if_then_else(whole, value, fill)
 
     source: Any = widened
     if not geometry.copied(call.dot) and (stride_y, stride_x) != (1, 1):
         extents = (geometry.batch, geometry.height, geometry.width, geometry.channels)
         source = te.compute(extents, widened, name="widened")
-    flipped = call.constant(1)[:, ::-1, ::-1]
-    joined, weights = join_groups(geometry, flipped, call.constant(3), call.dot.lanes)
-    arguments = (weights, call.constant(3), zero_point, call.bias)
-    result = conv2d(call.inputs, joined, call.dot, source, *arguments)
-
-    def lane(index: Sequence[Any]) -> Lane:
-        return Lane(result.value(index), clamped=True)
-
+    flipped = stored.weights[:, ::-1, ::-1]
+    joined, weights = join_groups(geometry, flipped, stored.weight_zero_point, call.dot.lanes)
+    result = conv2d(call.inputs, joined, call.dot, replace(stored, data=source, weights=weights))
     name = f"{convolution_name(geometry)}_of{stride_y}x{stride_x}"
     template = TransposedTemplate.factory(joined, call.dot)
-    return Anchor(lane, "conv2d_transpose", name, geometry.macs, template)
+    return Anchor(result.lanes, "conv2d_transpose", name, geometry.macs, template)

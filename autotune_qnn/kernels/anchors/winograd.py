@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import te, tirx
 
+from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved, bordered
 from autotune_qnn.kernels.anchors.overlap import first_channel, store_elsewhere
-from autotune_qnn.kernels.geometry import SplitWeights
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import int32
 from autotune_qnn.kernels.winograd import INVERSE, POINTS, SHIFT, TILE, WinogradGeometry, narrow, transformed
@@ -131,20 +131,14 @@ class WinogradTiles:
         return store_elsewhere(func, shape, [self.place])
 
 
-def _bordered(geometry: WinogradGeometry, data: Any, pad_value: Any) -> Callable[..., Any]:
+def _padded(geometry: WinogradGeometry, data: Callable[..., Any], pad_value: Any) -> Callable[..., Any]:
     """A function (batch, row, column, channel) → uint8, counted from the window's corner."""
     conv = geometry.conv
-    top, left, bottom, right = conv.padding
     if not any(conv.padding):
-        return lambda *index: data[index]
-
-    def element(n: Any, y: Any, x: Any, c: Any) -> Any:
-        inside = tirx.all(y >= top, y < conv.height + top, x >= left, x < conv.width + left)
-        return tirx.if_then_else(inside, data[n, y - top, x - left, c], pad_value)
-
-    extents = (conv.batch, conv.height + top + bottom, conv.width + left + right, conv.channels)
-    padded = te.compute(extents, element, name="data_pad")
-    return lambda *index: padded[index]
+        return data
+    extents = (conv.batch, conv.out_height + POINTS - TILE, conv.out_width + POINTS - TILE, conv.channels)
+    padded: Callable[..., Any] = te.compute(extents, bordered(conv, data, pad_value), name="data_pad")
+    return padded
 
 
 def _points(geometry: WinogradGeometry, read: Callable[..., Any]) -> Any:
@@ -200,23 +194,18 @@ def _products(geometry: WinogradGeometry, points: Any, packed: Any) -> Any:
 def winograd(
     inputs: KernelInputs,
     tiles: WinogradTiles,
-    data: Any,
-    weights: NDArray[np.int32],
+    terms: Convolved,
     middle: NDArray[np.int64],
-    data_zero_point: int,
-    bias: NDArray[Any] | None,
-) -> Callable[[Sequence[Any]], Any]:
-    """A function from an index that `tiles` has made to the exact int32 result, bias included.
+) -> Accumulated:
+    """A convolution, by an index that `tiles` has made.
 
-    `weights` are OHWI minus their zero point, `middle` is what `kernels.winograd.middles` says of them.
+    `middle` is what `kernels.winograd.middles` says of the weights minus their zero point.
     """
     geometry = tiles.geometry
-    pad_value = inputs.integer(data_zero_point).astype("uint8")
-    points = _points(geometry, _bordered(geometry, data, pad_value))
-    products = _products(geometry, points, _kernel(geometry, inputs, weights))
-    folded = SplitWeights(weights, np.zeros(weights.shape[0], np.int32)).folded(data_zero_point, bias)
+    points = _points(geometry, _padded(geometry, terms.data, terms.pad_value(inputs)))
+    products = _products(geometry, points, _kernel(geometry, inputs, terms.centred))
     start = inputs.vector((-(middle << SHIFT)).astype(np.int32), "start")
-    moved = inputs.vector((folded + middle).astype(np.int32), "bias")
+    moved = inputs.vector((terms.folded + middle).astype(np.int32), "bias")
 
     def column(n: Any, ty: Any, tx: Any, i: Any, b: Any, c: Any) -> Any:
         return _outputs(i, lambda place: products(n, place, b, ty, tx, c))
@@ -231,4 +220,4 @@ def winograd(
         return plus(scaled >> int32(SHIFT), moved(c))
 
     sums = te.compute(shape, total, name="sums")
-    return lambda index: sums(*tiles.tiled(index))
+    return Accumulated(lambda index: sums(*tiles.tiled(index)))

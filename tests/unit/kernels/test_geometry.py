@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune_qnn.kernels.geometry import ConvGeometry, SplitWeights
+from autotune_qnn.kernels.anchors.convolved import Convolved, SplitWeights
+from autotune_qnn.kernels.geometry import ConvGeometry
 from autotune_qnn.kernels.isa import Isa, dot_shape
 
 BASE = ConvGeometry(1, 8, 8, 6, 20, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))
@@ -49,14 +50,15 @@ def test_split_weights_keep_the_exact_sum(
     zero: int, data_zero: int, signed: bool, dtype: str, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    weights = rng.integers(-128, 128, (5, 12)).astype(np.int8) if signed else rng.integers(0, 256, (5, 12))
-    weights = weights if signed else weights.astype(np.uint8)
+    low, dtype_of = (-128, np.int8) if signed else (0, np.uint8)
+    weights = rng.integers(low, low + 256, (5, 1, 1, 12)).astype(dtype_of)
     zero_point = np.array([0 if signed else zero], np.int32)
     data = rng.integers(0, 256, 12)
-    split = SplitWeights.of(weights, zero_point, dtype)
     bias = rng.integers(-100, 100, 5)
-    total = split.values.astype(int) @ data + split.folded(data_zero, bias) - split.remaining * data.sum()
-    expected = (weights.astype(int) - zero_point) @ (data - data_zero) + bias
+    terms = Convolved(lambda *_: None, weights, zero_point, data_zero, bias)
+    split = SplitWeights.of(terms, dtype)
+    total = split.values.astype(int)[:, 0, 0] @ data + terms.folded - split.remaining * data.sum()
+    expected = (weights.astype(int)[:, 0, 0] - zero_point) @ (data - data_zero) + bias
     np.testing.assert_array_equal(total, expected)
 
 
