@@ -13,6 +13,10 @@ LLVM_CALL = "tirx.call_llvm_pure_intrin"
 _PARTS = ("a", "b", "value", "condition", "true_value", "false_value")
 """Fields of expressions that are expressions."""
 
+FIRST_LEVEL, SECOND_LEVEL = 3, 2
+"""Caches that `prefetched` fetches to, as LLVM counts them."""
+_READ, _DATA = 0, 1
+
 Change = Callable[[Any], Any]
 """From a statement to the one that takes its place."""
 
@@ -74,3 +78,9 @@ def lets_name(value: Any, place: Any) -> bool:
     places = tirx.analysis.undefined_vars(place)
     bound = [variable for let in _lets(value) for variable in tirx.analysis.undefined_vars(let)]
     return any(variable.same_as(other) for variable in bound for other in places)
+
+
+def prefetched(load: Any, level: int) -> Any:
+    """The statement that asks for the cache line of an element to be read."""
+    arguments = [tirx.const(number, "int32") for number in (_READ, level, _DATA)]
+    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(load), *arguments))

@@ -11,19 +11,16 @@ from typing import Any
 
 from tvm import tirx
 
-from autotune_qnn.kernels.statements import with_body, with_parts
+from autotune_qnn.kernels.statements import FIRST_LEVEL, prefetched, with_body, with_parts
 
 _SCOPE = "compute_scope"
 _VECTOR = "int32x16"
-_READ, _FIRST_LEVEL, _DATA = 0, 3, 1
 
 
 def _with_vector(body: Any) -> Any:
     """The body of a function of its own, with a vector in its frame."""
     buffer = tirx.decl_buffer((1,), _VECTOR, "frame")
-    arguments = [tirx.const(number, "int32") for number in (_READ, _FIRST_LEVEL, _DATA)]
-    place = tirx.address_of(tirx.BufferLoad(buffer, [0]))
-    used = tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", place, *arguments))
+    used = prefetched(tirx.BufferLoad(buffer, [0]), FIRST_LEVEL)
     annotations = {"disable_lower_builtin": tirx.IntImm("int32", 1)}
     return tirx.SeqStmt([tirx.AllocBuffer(buffer, annotations), used, body])
 

@@ -14,11 +14,10 @@ from typing import Any
 import tvm
 from tvm import ir, tirx
 
-from autotune_qnn.kernels.statements import substituted, with_body, with_parts
+from autotune_qnn.kernels.statements import SECOND_LEVEL, prefetched, substituted, with_body, with_parts
 from autotune_qnn.kernels.templates.primitives import PREFETCH, PREFETCH_BETWEEN
 
 _LINE = 64
-_READ, _SECOND_LEVEL, _DATA = 0, 2, 1
 _WEIGHTS = "weights"
 
 
@@ -44,9 +43,7 @@ def _first(load: Any) -> Any:
 def _fetch(load: Any, distance: Any) -> Any:
     """Ask for the cache line `distance` elements behind a load's first."""
     first = _first(load)
-    place = tirx.BufferLoad(load.source, [first + distance])
-    arguments = [tirx.const(number, "int32") for number in (_READ, _SECOND_LEVEL, _DATA)]
-    return tirx.Evaluate(tirx.call_llvm_intrin("void", "llvm.prefetch", tirx.address_of(place), *arguments))
+    return prefetched(tirx.BufferLoad(load.source, [first + distance]), SECOND_LEVEL)
 
 
 def _statements(body: Any) -> list[Any]:
@@ -116,5 +113,5 @@ def _changed(stmt: Any, change: Any) -> Any:
 
 @tirx.transform.prim_func_pass(opt_level=0, name="autotune_qnn.PrefetchWeights")
 def prefetch_weights(func: Any, _mod: Any, _context: Any) -> Any:
-    """Turn the pragma `PREFETCH` of loops into instructions."""
+    """Turn the pragmas `PREFETCH` and `PREFETCH_BETWEEN` of loops into instructions."""
     return func.with_body(_rewrite(func.body))

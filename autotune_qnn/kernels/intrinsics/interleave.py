@@ -8,6 +8,7 @@ group and V = G / 4 int32 lanes a register, place [j, v] holds channel 16 * (v /
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -219,46 +220,35 @@ def _rows_implementation(group: int, taps: int) -> Any:
     return rows_implementation(group, taps, 4, "int8", total)
 
 
-def _narrow_description(group: int, dtype: str) -> Any:
-    lanes = group // 4
+def _whole(shape: list[int]) -> tuple[slice, ...]:
+    """The region of a whole buffer."""
+    return tuple(slice(0, extent) for extent in shape)
+
+
+def _narrow_description(*shape_and_dtype: Any) -> Any:
+    *shape, dtype = shape_and_dtype
+    lanes, whole, axes = math.prod(shape) // 4, _whole(shape), "S" * len(shape)
     low, high = (0, 255) if dtype == "uint8" else (-128, 127)
 
-    @T.prim_func(s_tir=True)
-    def description(
-        A: T.Buffer((4, lanes), "int32", offset_factor=1), C: T.Buffer((group,), dtype, offset_factor=1)
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(A[0:4, 0:lanes])
-            T.writes(C[0:group])
-            for c in range(group):
-                with T.sblock("narrow"):
-                    vc = T.axis.remap("S", [c])
-                    C[vc] = T.cast(T.max(T.min(A[vc % 16 // 4, vc // 16 * 4 + vc % 4], high), low), dtype)
+    def each(found: Any) -> list[Any]:
+        return list(found) if len(shape) > 1 else [found]
 
-    return description
-
-
-def _narrow_pixels_description(side: int, channels: int, dtype: str) -> Any:
-    lanes = side * channels // 4
-    low, high = (0, 255) if dtype == "uint8" else (-128, 127)
-
-    def value(A: Any, pixel: Any, channel: Any) -> Any:
-        register, lane = narrow_place(pixel, channel, channels)
+    def value(A: Any, place: list[Any]) -> Any:
+        pixel, channel = [0, *place][-2:]
+        register, lane = narrow_place(pixel, channel, shape[-1])
         return T.cast(T.max(T.min(A[register, lane], high), low), dtype)
 
     @T.prim_func(s_tir=True)
     def description(
-        A: T.Buffer((4, lanes), "int32", offset_factor=1),
-        C: T.Buffer((side, channels), dtype, offset_factor=1),
+        A: T.Buffer((4, lanes), "int32", offset_factor=1), C: T.Buffer(shape, dtype, offset_factor=1)
     ) -> None:
         with T.sblock("root"):
             T.reads(A[0:4, 0:lanes])
-            T.writes(C[0:side, 0:channels])
-            for p in range(side):
-                for c in range(channels):
-                    with T.sblock("narrow"):
-                        vp, vc = T.axis.remap("SS", [p, c])
-                        C[vp, vc] = value(A, vp, vc)
+            T.writes(C[whole])
+            for loops in T.grid(*shape):
+                with T.sblock("narrow"):
+                    place = each(T.axis.remap(axes, each(loops)))
+                    C[tuple(place)] = value(A, place)
 
     return description
 
@@ -283,36 +273,19 @@ def _packed(group: int, dtype: str, registers: Any) -> Any:
     return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(to_bytes), *words, dtype=f"{dtype}x{group}")
 
 
-def _narrow_implementation(group: int, dtype: str) -> Any:
+def _narrow_implementation(*shape_and_dtype: Any) -> Any:
+    *shape, dtype = shape_and_dtype
+    group, whole, first = math.prod(shape), _whole(shape), [0] * (len(shape) - 1)
     lanes = group // 4
 
     @T.prim_func(s_tir=True)
     def implementation(
-        A: T.Buffer((4, lanes), "int32", offset_factor=1), C: T.Buffer((group,), dtype, offset_factor=1)
+        A: T.Buffer((4, lanes), "int32", offset_factor=1), C: T.Buffer(shape, dtype, offset_factor=1)
     ) -> None:
         with T.sblock("root"):
             T.reads(A[0:4, 0:lanes])
-            T.writes(C[0:group])
-            C[T.ramp(T.int32(0), 1, group)] = _packed(
-                group, dtype, lambda place: A.vload([place, 0], dtype=f"int32x{lanes}")
-            )
-
-    return implementation
-
-
-def _narrow_pixels_implementation(side: int, channels: int, dtype: str) -> Any:
-    group = side * channels
-    lanes = group // 4
-
-    @T.prim_func(s_tir=True)
-    def implementation(
-        A: T.Buffer((4, lanes), "int32", offset_factor=1),
-        C: T.Buffer((side, channels), dtype, offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(A[0:4, 0:lanes])
-            T.writes(C[0:side, 0:channels])
-            C[0, T.ramp(T.int32(0), 1, group)] = _packed(
+            T.writes(C[whole])
+            C[(*first, T.ramp(T.int32(0), 1, group))] = _packed(
                 group, dtype, lambda place: A.vload([place, 0], dtype=f"int32x{lanes}")
             )
 
@@ -355,8 +328,7 @@ def _turns_implementation(count: int, dtype: str) -> Any:
 
 _QUADS = re.compile(r"aq_quads_(16|32|64)x([1-4])")
 _ROWS = re.compile(r"aq_rows_(16|32|64)x([1-4])")
-_NARROW = re.compile(r"aq_narrow_(16|32|64)_(u?int8)")
-_PIXELS = re.compile(r"aq_narrow_(2|4|8|16)x(4|8|16)_(u?int8)")
+_NARROW = re.compile(r"aq_narrow_(?:(2|4|8|16)x)?(4|8|16|32|64)_(u?int8)")
 _TURNS = re.compile(r"aq_turns_(4|8|16)_(u?int8)")
 
 
@@ -364,10 +336,9 @@ _MAKERS: tuple[tuple[re.Pattern[str], Callable[..., Any], Callable[..., Any]], .
     (_QUADS, _quads_description, _quads_implementation),
     (_ROWS, rows_description, _rows_implementation),
     (_NARROW, _narrow_description, _narrow_implementation),
-    (_PIXELS, _narrow_pixels_description, _narrow_pixels_implementation),
     (_TURNS, _turns_description, _turns_implementation),
 )
-"""Names, with what becomes arguments in groups; what an intrinsic of such a name computes; how it does."""
+"""Names, with what becomes arguments in groups, those found; what an intrinsic of such a name computes; how it does."""
 
 
 @functools.cache
@@ -376,7 +347,7 @@ def register(name: str) -> bool:
     for pattern, description, implementation in _MAKERS:
         found = pattern.fullmatch(name)
         if found is not None:
-            arguments = [int(part) if part.isdigit() else part for part in found.groups()]
+            arguments = [int(part) if part.isdigit() else part for part in found.groups() if part]
             TensorIntrin.register(name, description(*arguments), implementation(*arguments))
             return True
     return False
