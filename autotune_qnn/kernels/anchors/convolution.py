@@ -15,7 +15,7 @@ from autotune_qnn.kernels.anchors.conv2d import conv2d
 from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved
 from autotune_qnn.kernels.anchors.depthwise import depthwise
 from autotune_qnn.kernels.anchors.depthwise_pairs import depthwise_pairs
-from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry, depthwise_wide, side_by_side, store_wide
+from autotune_qnn.kernels.anchors.depthwise_wide import depthwise_wide, side_by_side, store_wide
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.anchors.winograd import WinogradTiles, winograd
 from autotune_qnn.kernels.geometry import ConvGeometry
@@ -29,6 +29,7 @@ from autotune_qnn.kernels.templates.conv2d_amx import ConvAmxTemplate, suits_til
 from autotune_qnn.kernels.templates.depthwise import DepthwiseTemplate
 from autotune_qnn.kernels.templates.depthwise_wide import DepthwiseWideTemplate
 from autotune_qnn.kernels.templates.winograd import WinogradTemplate
+from autotune_qnn.kernels.wide import WideGeometry
 from autotune_qnn.kernels.winograd import WinogradGeometry, middles
 
 _IMAGE_AXES = 3

@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_qnn.kernels.anchors.depthwise_wide import WideGeometry
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, rows_intrinsic
 from autotune_qnn.kernels.intrinsics.row_pairs import row_pairs_intrinsic
@@ -19,6 +18,7 @@ from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, TemplateFactory
 from autotune_qnn.kernels.templates.parallel import DEPTHWISE_MACS_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, find_block, unroll_all
+from autotune_qnn.kernels.wide import WideGeometry
 
 _FREE_REGISTERS = 8
 _SPILL_REGISTERS = 16
