@@ -185,6 +185,23 @@ def _bias_after(steps: Sequence[tuple[Any, Any]]) -> NDArray[np.integer[Any]] | 
     return np.broadcast_to(array, (_shape(call)[-1],))
 
 
+def _define_all(builder: _Builder, operators: Sequence[tuple[Any, Any]]) -> None:
+    """Make the lanes of all operators of a group."""
+    steps = list(operators)
+    if is_anchor(str(steps[0][1].op.name)):
+        variable, call = steps.pop(0)
+        bias = _bias_after(operators) if takes_bias(str(call.op.name)) else None
+        lanes = builder.anchor(call, bias)
+        if bias is not None:
+            variable = steps.pop(0)[0]
+        if steps and str(steps[0][1].op.name) in RESHAPES:
+            variable, lanes = steps[-1][0], builder.moved([call, *(moving for _, moving in steps)])
+            steps = []
+        builder.define(variable, lanes)
+    for variable, call in steps:
+        builder.define(variable, builder.element(call))
+
+
 def _outputs(
     builder: _Builder, finished: Operand, shape: tuple[int, ...], element: Callable[..., Any]
 ) -> list[Any]:
@@ -203,25 +220,22 @@ def _outputs(
     return [te.compute((*shape[:-1], blocks.count, blocks.size), in_block, name="output")]
 
 
+def _stored(builder: _Builder, func: Any, shape: tuple[int, ...]) -> Any:
+    """The PrimFunc of `_outputs` whose output has the shape of the group's."""
+    if builder.placement is not None:
+        return builder.placement.stored(func)
+    if builder.stored is not None:
+        return builder.stored(func)
+    return func if _extents(func.params[-1]) == shape else store_overlapping(func, shape[-1])
+
+
 def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> Kernel:
     """Build the PrimFunc of a group.
 
     `storage` says how each input is kept in memory and `output` how the result is to be.
     """
     builder = _Builder(group, storage, output, isa)
-    steps = list(group.steps)
-    if is_anchor(str(steps[0][1].op.name)):
-        variable, call = steps.pop(0)
-        bias = _bias_after(group.steps) if takes_bias(str(call.op.name)) else None
-        lanes = builder.anchor(call, bias)
-        if bias is not None:
-            variable = steps.pop(0)[0]
-        if steps and str(steps[0][1].op.name) in RESHAPES:
-            variable, lanes = steps[-1][0], builder.moved([call, *(moving for _, moving in steps)])
-            steps = []
-        builder.define(variable, lanes)
-    for variable, call in steps:
-        builder.define(variable, builder.element(call))
+    _define_all(builder, group.steps)
     last = group.steps[-1][0]
     shape = _shape(last)
     finished = builder.known[last]
@@ -237,13 +251,7 @@ def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Sto
     results = _outputs(builder, finished, shape, element)
     placeholders, constants = builder.inputs.signature()
     func = te.create_prim_func([*placeholders, *results]).with_attr("global_symbol", "main")
-    func = started(func, builder.inputs.starts)
-    if builder.placement is not None:
-        func = builder.placement.stored(func)
-    elif builder.stored is not None:
-        func = builder.stored(func)
-    elif _extents(results[0]) != shape:
-        func = store_overlapping(func, shape[-1])
+    func = _stored(builder, started(func, builder.inputs.starts), shape)
     broadcast = any(_extents(tensor) != shape for tensor in builder.inputs.activations)
     template = builder.template or ElementwiseTemplate.factory(shape, broadcast)
     detail = "_".join(builder.detail)

@@ -7,9 +7,8 @@ mix at once. What prepares an operand is computed within one of the two loops, o
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +17,7 @@ from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob
 from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import divisors, keep_apart, unroll_all, vectorize_last
+from autotune_qnn.tuning.strategies.sketch_defaults import Values, best_tile
 from autotune_qnn.tuning.strategies.sketch_stage_structure import Prepared, Stages
 
 _LONGEST_TILE = 28
@@ -28,8 +28,6 @@ _SUM_BYTES = 160 * 1024
 _MACS_PER_NS = 110.0
 _VECTOR_BYTES = 64
 _EVEN = 0.85
-
-Values = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class StagedSketch:
     @cached_property
     def _extents(self) -> dict[int, int]:
         """Extents of the output's axes that lead along the anchor's, the last in vectors."""
-        stages, last = self.stages, len(self.stages.output) - 1
+        stages, last = self.stages, self._last
         return {axis: stages.output[axis] // (stages.lanes if axis == last else 1) for axis in stages.shared}
 
     @cached_property
@@ -67,10 +65,13 @@ class StagedSketch:
 
     def _fits(self, values: Values) -> bool:
         tile, task = self._tile(values), self._task(values)
+        return all(task[axis] % tile[axis] == 0 for axis in tile) and self._tile_fits(values)
+
+    def _tile_fits(self, values: Values) -> bool:
+        tile = self._tile(values)
         inner = math.prod(values.get(f"step{head}", 1) for head in range(len(self.stages.heads)))
-        blocks, all_ = tile[self._last], math.prod(tile.values())
-        within = all(task[axis] % tile[axis] == 0 for axis in tile)
-        return within and all_ + blocks + 1 <= self.stages.registers and all_ * inner <= _LONGEST_UNROLL
+        sums = math.prod(tile.values())
+        return sums + tile[self._last] + 1 <= self.stages.registers and sums * inner <= _LONGEST_UNROLL
 
     def space(self) -> ConfigSpace:
         """The knobs.
@@ -97,7 +98,7 @@ class StagedSketch:
         knobs = {knob.name: knob.values for knob in self.space().knobs}
         weights = any(one.channels for one in self.stages.prepared)
         values = {name: min(admitted) for name, admitted in knobs.items()}
-        values |= self._default_tile(knobs)
+        values |= best_tile(knobs, self._tile_fits, self._score)
         for axis in self._cut:
             whole = weights or axis == max((a for a in self._cut if a != self._last), default=-1)
             values[f"task{axis}"] = (
@@ -115,19 +116,10 @@ class StagedSketch:
         values["parallel"] = int(even and worthwhile(work / _MACS_PER_NS, self.threads, outer))
         return Config.from_mapping({name: values[name] for name in knobs})
 
-    def _default_tile(self, knobs: Mapping[str, Sequence[int]]) -> dict[str, int]:
-        names = [name for name in knobs if name.startswith("tile")]
-        best: tuple[float, dict[str, int]] = (-math.inf, dict.fromkeys(names, 1))
-        for chosen in itertools.product(*(knobs[name] for name in names)):
-            values = dict(zip(names, chosen, strict=True))
-            tasks = {name.replace("tile", "task"): value for name, value in values.items()}
-            if self._fits({**values, **tasks}):
-                sums = math.prod(chosen)
-                blocks = values.get(f"tile{self._last}", 1)
-                best = max(
-                    best, (min(sums, _ENOUGH_ACCUMULATORS) - blocks - sums / 32, values), key=lambda e: e[0]
-                )
-        return best[1]
+    def _score(self, values: Values) -> float:
+        """How good a register tile seems: enough sums for the multipliers, of few vectors of channels."""
+        sums = math.prod(values.values())
+        return min(sums, _ENOUGH_ACCUMULATORS) - values.get(f"tile{self._last}", 1) - sums / 32
 
     def _default_channels(self, values: Values) -> int:
         """The most vectors of channels whose sums, and weights that are prepared for them, stay in the cache."""

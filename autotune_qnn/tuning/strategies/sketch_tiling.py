@@ -25,6 +25,7 @@ from autotune_qnn.kernels.templates.primitives import (
     unroll_all,
     vectorize_last,
 )
+from autotune_qnn.tuning.strategies.sketch_defaults import Values, best_tile
 from autotune_qnn.tuning.strategies.sketch_structure import Structure
 
 _LONGEST_TILE = 28
@@ -37,13 +38,10 @@ _COPIED = (64, 32, 16, 8, 4, 2, 1)
 _EVEN = 0.95
 _ENOUGH_REUSE = 1.75
 _ENOUGH_ACCUMULATORS = 16
-_MOST_DEFAULTS = 4096
 _SHORT_SUM = 16
 _SHORT_SUM_PENALTY = 1 / 50
 _MOST_STREAMS = 8
 _MACS_PER_NS = 128.0
-
-Values = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -130,20 +128,11 @@ class TiledSketch:
         store_row: whether a row of tiles is summed before anything is computed from it. fetch: whether the weights of
         the next task are asked for ahead. parallel: whether tasks are spread over threads.
         """
-        structure, extents = self.structure, self._extents
+        structure = self.structure
         channels = structure.channel_axes & set(self._free)
         both = bool(channels) and bool(set(self._free) - channels)
         heads = [axis for axis, extent in enumerate(structure.heads) if extent > 1]
-        tiled, inner = self._free, self._free
-        if structure.pack:  # the packing instruction wants whole rows of one band and group
-            tiled = tuple(axis for axis in self._free if axis in self._sliding)
-            inner = tuple(axis for axis in self._free if axis not in channels)[-2:]
-        knobs = [Knob(f"tile{axis}", divisors(extents[axis], _LONGEST_TILE)) for axis in tiled]
-        for axis in inner:
-            every = divisors(extents[axis], extents[axis])
-            knobs.append(
-                Knob(f"task{axis}", every[-1:] if structure.pack and axis in self._sliding else every)
-            )
+        knobs = self._tile_knobs()
         knobs += [Knob(f"step{axis}", divisors(structure.heads[axis], _LONGEST_STEP)) for axis in heads]
         stores = not structure.narrow and not structure.joined and len(self._free) > 0
         knobs += [
@@ -156,6 +145,20 @@ class TiledSketch:
             Knob("parallel", (1, 0) if self.threads > 1 else (0,)),
         ]
         return ConfigSpace(tuple(knobs), self._fits)
+
+    def _tile_knobs(self) -> list[Knob]:
+        """Those of tiles and tasks. The packing instruction wants whole rows of one band and group."""
+        structure, extents = self.structure, self._extents
+        tiled = inner = self._free
+        if structure.pack:
+            tiled = tuple(axis for axis in self._free if axis in self._sliding)
+            inner = tuple(axis for axis in self._free if axis not in structure.channel_axes)[-2:]
+        knobs = [Knob(f"tile{axis}", divisors(extents[axis], _LONGEST_TILE)) for axis in tiled]
+        for axis in inner:
+            every = divisors(extents[axis], extents[axis])
+            whole = structure.pack and axis in self._sliding
+            knobs.append(Knob(f"task{axis}", every[-1:] if whole else every))
+        return knobs
 
     def _depths(self, place: int) -> tuple[int, ...]:
         """Under how many loops a block before the sum may be computed."""
@@ -170,7 +173,7 @@ class TiledSketch:
     def default(self) -> Config:
         """The tile with the fewest loads for its work; as many tiles a task as keep what they share in cache."""
         knobs = {knob.name: knob.values for knob in self.space().knobs}
-        tile = self._default_tile(knobs)
+        tile = best_tile(knobs, self._fits, lambda values: self._score(self._tile(values)))
         values = {name: admitted[0] for name, admitted in knobs.items()} | tile
         values |= self._default_steps(knobs, math.prod(self._tile(tile)))
         tasks = self._default_tasks(values)
@@ -184,17 +187,6 @@ class TiledSketch:
         values["fetch"] *= int(passes > 1)  # weights that pass once are not there sooner for being asked for
         values |= {name: min(depth, knobs[name][-1]) for name, depth in self._default_copies(values).items()}
         return Config.from_mapping(values)
-
-    def _default_tile(self, knobs: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        names = [name for name in knobs if name.startswith("tile")]
-        best: tuple[float, dict[str, int]] = (-math.inf, dict.fromkeys(names, 1))
-        for chosen in itertools.islice(itertools.product(*(knobs[name] for name in names)), _MOST_DEFAULTS):
-            values = dict(zip(names, chosen, strict=True))
-            if not self._fits(values):
-                continue
-            score = self._score(self._tile(values))
-            best = max(best, (score, values), key=lambda entry: entry[0])
-        return best[1]
 
     def _score(self, tile: Sequence[int]) -> float:
         """How good a register tile seems.
