@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,18 @@ def _axis_counts(
 
 
 class Windows:
-    """The windows of a pooling: their sums as TensorIR, and how many elements each averages."""
+    """The windows of a pooling: their sums as TensorIR, and how many elements each averages.
+
+    Raises BuildError where sums would not fit int32.
+    """
 
     def __init__(self, call: AnchorCall) -> None:
         self.pool, self.strides, self.dilation = (
             call.attributes.integers(name, 2) for name in ("pool_size", "strides", "dilation")
         )
         self.padding = call.attributes.integers("padding", 4)
-        self.image = call.activation().shape[1:3]
+        self.data = call.activation().shape
+        self.image = self.data[1:3]
         self.shape = call.shape
         self.inside = self._counts(self.image, (0, 0))
         self.counts = self.inside
@@ -54,6 +59,8 @@ class Windows:
             top, left, bottom, right = self.padding
             padded = (self.image[0] + top + bottom, self.image[1] + left + right)
             self.counts = self._counts(padded, (top, left))
+        if int(self.counts.max()) > MOST_SUMMED:
+            raise call.unsupported(f"a window of {self.counts.max()} elements")
 
     def _counts(self, image: tuple[int, ...], moved: tuple[int, int]) -> NDArray[np.int64]:
         rows, columns = (
@@ -68,6 +75,11 @@ class Windows:
             for axis in (0, 1)
         )
         return np.asarray(rows[:, None] * columns[None, :])
+
+    @property
+    def name(self) -> str:
+        """What tells the pooling's shape from another's, as part of a kernel's name."""
+        return f"{'x'.join(map(str, self.data))}_k{'x'.join(map(str, self.pool))}s{self.strides[0]}"
 
     @property
     def narrow(self) -> bool:
@@ -148,8 +160,6 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
         raise call.unsupported("input and output of different scales")
     data = call.activation()
     windows = Windows(call)
-    if int(windows.counts.max()) > MOST_SUMMED:
-        raise call.unsupported(f"a window of {windows.counts.max()} elements")
     sums = windows.sums(data.tensor)
     correction = _corrections(call, windows)
     divided = _divided_away(call, windows.counts)
@@ -157,46 +167,62 @@ def avg_pool2d(call: AnchorCall) -> Anchor:
     def lane(index: Sequence[Any]) -> Lane:
         return Lane.of(divided(correction(sums(*index), index), index), call.dtype)
 
-    name = "x".join(map(str, data.shape)) + "_k" + "x".join(map(str, windows.pool)) + f"s{windows.strides[0]}"
-    return Anchor(lane, "avg_pool2d", name, 0, windows.template())
+    return Anchor(lane, "avg_pool2d", windows.name, 0, windows.template())
 
 
-def axis_sums(call: AnchorCall, axes: Sequence[int]) -> Any:
-    """int32 sums of the stored values over whole axes, in the shape of the result."""
-    data = call.activation()
-    reduced = {axis: te.reduce_axis((0, data.shape[axis]), f"r{axis}") for axis in axes}
-    keep = call.attributes.flag("keepdims")
+@dataclass(frozen=True)
+class Means:
+    """Averages over whole axes: the shape of the data, the axes in order, and how many elements each averages."""
 
-    def total(*index: Any) -> Any:
-        free = iter(index)
-        places = []
-        for axis in range(len(data.shape)):
-            if axis not in reduced:
-                places.append(next(free))
-                continue
-            places.append(reduced[axis])
-            if keep:
-                next(free)
-        return te.sum(data.tensor(*places).astype("int32"), axis=list(reduced.values()))
+    data: tuple[int, ...]
+    axes: tuple[int, ...]
+    count: int
 
-    return te.compute(call.shape, total, name="total")
+    @classmethod
+    def of(cls, call: AnchorCall) -> Means:
+        """Those of a call; BuildError where sums would not fit int32."""
+        shape = call.activation().shape
+        axes = tuple(sorted(axis % len(shape) for axis in call.attributes.integers("axis")))
+        count = math.prod(shape[axis] for axis in axes)
+        if not 0 < count <= MOST_SUMMED:
+            raise call.unsupported(f"a mean of {count} elements")
+        return cls(shape, axes, count)
+
+    @property
+    def name(self) -> str:
+        """What tells one such shape from another, as part of a kernel's name."""
+        return "x".join(map(str, self.data)) + "_over" + "x".join(map(str, self.axes))
+
+    def sums(self, call: AnchorCall) -> Any:
+        """int32 sums of the stored values, in the shape of the result."""
+        reduced = {axis: te.reduce_axis((0, self.data[axis]), f"r{axis}") for axis in self.axes}
+        keep = call.attributes.flag("keepdims")
+
+        def total(*index: Any) -> Any:
+            free = iter(index)
+            places = []
+            for axis in range(len(self.data)):
+                if axis not in reduced:
+                    places.append(next(free))
+                    continue
+                places.append(reduced[axis])
+                if keep:
+                    next(free)
+            return te.sum(call.activation().tensor(*places).astype("int32"), axis=list(reduced.values()))
+
+        return te.compute(call.shape, total, name="total")
 
 
 @anchor("qnn.mean")
 def mean(call: AnchorCall) -> Anchor:
     """Sums over whole axes, rescaled by the operator's arithmetic."""
-    data = call.activation()
-    axes = sorted(axis % len(data.shape) for axis in call.attributes.integers("axis"))
-    count = math.prod(data.shape[axis] for axis in axes)
-    if not 0 < count <= MOST_SUMMED:
-        raise call.unsupported(f"a mean of {count} elements")
-    sums = axis_sums(call, axes)
+    means = Means.of(call)
+    sums = means.sums(call)
     rounding = call.attributes.string("rounding")
     build = {"TONEAREST": _mean_float32, "TFLITE": _mean_fixed_point, "RUY": _mean_premultiplied}[rounding]
-    lane = build(call, count, lambda index: sums(*index))
-    name = "x".join(map(str, data.shape)) + "_over" + "x".join(map(str, axes))
-    vector = len(data.shape) - 1 not in axes
-    return Anchor(lane, "mean", name, 0, ReductionTemplate.factory(call.shape, len(axes), vector))
+    lane = build(call, means.count, lambda index: sums(*index))
+    vector = len(means.data) - 1 not in means.axes
+    return Anchor(lane, "mean", means.name, 0, ReductionTemplate.factory(call.shape, len(means.axes), vector))
 
 
 def _scales(call: AnchorCall) -> tuple[np.float32, int, np.float32, int]:

@@ -12,7 +12,7 @@ from tvm import te, tirx
 
 from autotune_qnn.dialect.adaptive_pool import adaptive_windows
 from autotune_qnn.dialect.pytorch_pooling import adaptive_factor, qnnpack_factor
-from autotune_qnn.kernels.anchors.pooling import MOST_SUMMED, Windows, axis_sums
+from autotune_qnn.kernels.anchors.pooling import MOST_SUMMED, Means, Windows
 from autotune_qnn.kernels.anchors.pytorch_mean import RowSums
 from autotune_qnn.kernels.anchors.registry import Anchor, AnchorCall, anchor
 from autotune_qnn.kernels.elements.pytorch import Dequantized, Quantization
@@ -96,15 +96,11 @@ def _shifted(call: AnchorCall, totals: _Totals, factors: NDArray[np.float32]) ->
 def avg_pool2d(call: AnchorCall) -> Anchor:
     """Averages over windows."""
     windows = Windows(call)
-    if int(windows.counts.max()) > MOST_SUMMED:
-        raise call.unsupported(f"a window of {windows.counts.max()} elements")
     totals = _Totals(call, windows.sums(call.activation().tensor), windows.inside)
     divisor = call.attributes.integer("divisor")
     counts = np.full_like(windows.counts, divisor) if divisor else windows.counts
     lane = _average(call, totals, counts)
-    shape = "x".join(map(str, call.activation().shape))
-    name = f"{shape}_k{'x'.join(map(str, windows.pool))}s{windows.strides[0]}"
-    return Anchor(lane, "avg_pool2d", name, 0, windows.template())
+    return Anchor(lane, "avg_pool2d", windows.name, 0, windows.template())
 
 
 def _average(call: AnchorCall, totals: _Totals, counts: NDArray[np.int64]) -> LaneFunction:
@@ -208,17 +204,13 @@ def _adaptive(
 @anchor("qnn.mean", engines=_ENGINES)
 def mean(call: AnchorCall) -> Anchor:
     """Means over whole images."""
-    data = call.activation()
-    axes = sorted(axis % len(data.shape) for axis in call.attributes.integers("axis"))
-    count = math.prod(data.shape[axis] for axis in axes)
-    if not 0 < count <= MOST_SUMMED:
-        raise call.unsupported(f"a mean of {count} elements")
-    name = "x".join(map(str, data.shape)) + "_over" + "x".join(map(str, axes))
+    means = Means.of(call)
     engine, order = call.attributes.string("engine"), call.attributes.string("memory_order")
     if engine == "pytorch" and order == "NHWC":
-        return _float_mean(call, count, name)
-    template = ReductionTemplate.factory(call.shape, len(axes))
-    totals = _Totals(call, axis_sums(call, axes), np.full((1, 1), count, np.int64))
+        return _float_mean(call, means)
+    count = means.count
+    template = ReductionTemplate.factory(call.shape, len(means.axes))
+    totals = _Totals(call, means.sums(call), np.full((1, 1), count, np.int64))
     if engine == "qnnpack":
         lane = _multiplied(call, totals, np.full((1, 1), qnnpack_factor(call.scalar(1), count)))
     else:
@@ -227,14 +219,14 @@ def mean(call: AnchorCall) -> Anchor:
         def lane(index: Sequence[Any]) -> Lane:
             return output.shifted(totals.centred(index) / divisor, small=True)
 
-    return Anchor(lane, "mean", name, 0, template)
+    return Anchor(lane, "mean", means.name, 0, template)
 
 
-def _float_mean(call: AnchorCall, count: int, name: str) -> Anchor:
+def _float_mean(call: AnchorCall, means: Means) -> Anchor:
     """The float32 mean of the dequantized image, quantized."""
     data, image = call.activation(), call.activation().shape[1:-1]
     real = Dequantized(call, data, *call.operands[1:3])
-    output, divisor = _output(call), call.inputs.real(count)
+    output, divisor = _output(call), call.inputs.real(means.count)
 
     def row(n: Any, place: Any, c: Any) -> Any:
         places: list[Any] = []
@@ -244,10 +236,10 @@ def _float_mean(call: AnchorCall, count: int, name: str) -> Anchor:
         return real.scalar(real.integer((n, *places, c)))
 
     rows = RowSums(data.shape[0], data.shape[-1])
-    total = rows.sums(row, count, call.attributes.integer("tail_block"))
+    total = rows.sums(row, means.count, call.attributes.integer("tail_block"))
 
     def lane(index: Sequence[Any]) -> Lane:
         return output.fused(total(index[0], index[-1]) / divisor, output.inverse, small=True)
 
     template = SumsTemplate.factory(data.shape[-1], tuple(rows.stages), math.prod(data.shape))
-    return Anchor(lane, "mean", name, 0, template)
+    return Anchor(lane, "mean", means.name, 0, template)

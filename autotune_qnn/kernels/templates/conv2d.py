@@ -24,6 +24,7 @@ from autotune_qnn.kernels.templates.primitives import (
     copy_rows,
     divisors,
     find_block,
+    finish_sum,
     unroll_all,
     vectorize_last,
 )
@@ -280,7 +281,7 @@ class ConvTemplate:
         if knob["parallel"]:
             sch.parallel(task)
         update, reduction = self._tile(sch, block, knob, (tile_rows, tile_columns, tile_channels))
-        self._finish_update(sch, update, sch.decompose_reduction(update, reduction[0]))
+        finish_sum(sch, update, reduction[0], 3, self.dot.intrinsic)
         if self._pointwise:
             self._in_a_row(sch, sch.fuse(band, columns), knob)
 
@@ -358,14 +359,3 @@ class ConvTemplate:
             return 64 if self.geometry.rows else 16
         whole = [lanes for lanes in (4 * self.dot.lanes, 2 * self.dot.lanes, 8, 4) if row % lanes == 0]
         return whole[0] if whole else 16
-
-    def _finish_update(self, sch: Any, update: Any, initial: Any) -> None:
-        if self.dot.intrinsic:
-            zero = sch.get_child_blocks(initial)[0]
-            sch.vectorize(sch.get_loops(zero)[-1])
-            unroll_all(sch, sch.get_loops(initial)[-3:])
-            sch.tensorize(update, self.dot.intrinsic)
-            return
-        loops = sch.get_loops(initial)
-        sch.vectorize(loops[-1])
-        unroll_all(sch, loops[-4:-1])

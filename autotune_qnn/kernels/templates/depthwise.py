@@ -18,6 +18,7 @@ from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
 from autotune_qnn.kernels.templates.primitives import (
     divisors,
     find_block,
+    finish_sum,
     reduction_axes,
     unroll_all,
     vectorize_last,
@@ -141,16 +142,4 @@ class DepthwiseTemplate:
             unroll_all(sch, [*reduction, column])
             sch.vectorize(lane)
             update = block
-        initial = sch.decompose_reduction(update, reduction[0])
-        self._finish(sch, update, initial, vnni)
-
-    def _finish(self, sch: Any, update: Any, initial: Any, vnni: bool) -> None:
-        """Vectors for the initial zeros and the accumulation."""
-        if not vnni:
-            loops = sch.get_loops(initial)
-            sch.vectorize(loops[-1])
-            unroll_all(sch, loops[-2:-1])
-            return
-        sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
-        unroll_all(sch, sch.get_loops(initial)[-1:])
-        sch.tensorize(update, self.dot.depthwise_intrinsic)
+        finish_sum(sch, update, reduction[0], 1, self.dot.depthwise_intrinsic if vnni else "")

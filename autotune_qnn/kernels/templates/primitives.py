@@ -54,6 +54,22 @@ def vectorize_last(sch: Any, block: Any, lanes: int) -> list[Any]:
     return [*loops[:-1], outer, inner]
 
 
+def finish_sum(sch: Any, update: Any, reduction: Any, tile: int, intrinsic: str) -> None:
+    """Give a register tile its zeros before the outermost loop of the reduction, and its instruction, if any.
+
+    `update` is the block of one vector, blockized where there is an instruction; `tile` loops around it are the tile's.
+    """
+    initial = sch.decompose_reduction(update, reduction)
+    if intrinsic:
+        sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
+        unroll_all(sch, sch.get_loops(initial)[-tile:])
+        sch.tensorize(update, intrinsic)
+        return
+    loops = sch.get_loops(initial)
+    sch.vectorize(loops[-1])
+    unroll_all(sch, loops[-1 - tile : -1])
+
+
 def one_loop(sch: Any, loops: Sequence[Any]) -> Any:
     """Neighbouring loops, one at least, as one."""
     return sch.fuse(*loops) if len(loops) > 1 else loops[0]

@@ -19,6 +19,7 @@ from autotune_qnn.kernels.templates.primitives import (
     copy_rows,
     divisors,
     find_block,
+    finish_sum,
     keep_apart,
     unroll_all,
     vectorize_last,
@@ -216,8 +217,4 @@ class WinogradTemplate:
             a, b, blocks, rows, columns, pairs, tile_pairs, tile_rows, tile_columns, tile_blocks, lane, inner
         )
         unroll_all(sch, [tile_pairs, tile_rows, tile_columns, tile_blocks])
-        update = sch.blockize(lane)
-        initial = sch.decompose_reduction(update, pairs)
-        sch.vectorize(sch.get_loops(sch.get_child_blocks(initial)[0])[-1])
-        unroll_all(sch, sch.get_loops(initial)[-3:])
-        sch.tensorize(update, words_intrinsic(self.dot))
+        finish_sum(sch, sch.blockize(lane), pairs, 3, words_intrinsic(self.dot))

@@ -16,7 +16,13 @@ from typing import Any
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob
 from autotune_qnn.kernels.templates.parallel import evenness, worthwhile
-from autotune_qnn.kernels.templates.primitives import divisors, keep_apart, unroll_all, vectorize_last
+from autotune_qnn.kernels.templates.primitives import (
+    divisors,
+    finish_sum,
+    keep_apart,
+    unroll_all,
+    vectorize_last,
+)
 from autotune_qnn.tuning.strategies.sketch_defaults import Values, best_tile
 from autotune_qnn.tuning.strategies.sketch_stage_structure import Prepared, Stages
 
@@ -200,11 +206,7 @@ class StagedSketch:
         around = [part[0] for part in cut]
         sch.reorder(*whole, blocks, *outer, *around, *steps, *inner, vectors, lane, *tail)
         unroll_all(sch, [*steps, *inner, vectors])
-        update = sch.blockize(lane)
-        zero = sch.decompose_reduction(update, around[0])
-        sch.vectorize(sch.get_loops(sch.get_child_blocks(zero)[0])[-1])
-        unroll_all(sch, sch.get_loops(zero)[-len(inner) - 1 :])
-        sch.tensorize(update, stages.dot)
+        finish_sum(sch, sch.blockize(lane), around[0], len(inner) + 1, stages.dot)
 
 
 def _keep_apart(sch: Any, block: Any, places: Sequence[int], axes: int, size: int) -> None:

@@ -21,6 +21,7 @@ from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, evenness, wort
 from autotune_qnn.kernels.templates.primitives import (
     PREFETCH,
     divisors,
+    finish_sum,
     reduction_axes,
     unroll_all,
     vectorize_last,
@@ -362,15 +363,7 @@ class TiledSketch:
         update = sch.blockize(lane) if structure.dot else block
         if not structure.dot:
             sch.vectorize(lane)
-        zero = sch.decompose_reduction(update, outer[0])
-        if structure.dot:
-            sch.vectorize(sch.get_loops(sch.get_child_blocks(zero)[0])[-1])
-            unroll_all(sch, sch.get_loops(zero)[-count:])
-            sch.tensorize(update, structure.dot)
-            return
-        zeros = sch.get_loops(zero)
-        sch.vectorize(zeros[-1])
-        unroll_all(sch, zeros[-1 - count : -1])
+        finish_sum(sch, update, outer[0], count, structure.dot)
 
     def _resident_inside(self, tile: list[Any], values: Values) -> list[Any]:
         """A tile's loops such that the operand with fewer vectors passes innermost, from registers."""
