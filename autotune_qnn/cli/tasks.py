@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from autotune_qnn.errors import UsageError
 from autotune_qnn.logs import LogStore
-
-
-class Listed(Protocol):
-    """What the list shows of a task."""
-
-    @property
-    def name(self) -> str:
-        """Readable and unique in the model."""
-
-    @property
-    def key(self) -> str:
-        """The workload's identity in logs."""
-
-    @property
-    def kind(self) -> str:
-        """The operator family."""
-
-    @property
-    def weight(self) -> int:
-        """How often the model runs it."""
-
-    @property
-    def macs(self) -> int:
-        """Multiply-accumulates of one run."""
-
+from autotune_qnn.tuning.protocols import KnownTask
 
 T = TypeVar("T")
 
@@ -63,7 +39,7 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 8
 
 
-def task_table(tasks: Sequence[Listed], store: LogStore | None) -> str:
+def task_table(tasks: Sequence[KnownTask], store: LogStore | None) -> str:
     """The tasks, one a line: number, how often, million MACs, trials in the log, best latency, name."""
     rows = [("task", "times", "MMAC", "trials", "best µs", "kind", "name")]
     for number, task in enumerate(tasks):

@@ -8,8 +8,6 @@ from typing import Any
 
 from autotune_qnn.errors import DialectError
 
-AttributeValue = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | None
-
 
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):

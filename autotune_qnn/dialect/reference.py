@@ -38,10 +38,10 @@ def run(
     return [*values, *(array for _, array in interpreter.bound)] if intermediates else values
 
 
-def bindings(mod: Any, inputs: Sequence[npt.ArrayLike], *, function: str = "main") -> list[tuple[str, Array]]:
-    """Name and value of every tensor that the function binds, in order of computation; tuples by element."""
+def bindings(mod: Any, inputs: Sequence[npt.ArrayLike]) -> list[tuple[str, Array]]:
+    """Name and value of every tensor that "main" binds, in order of computation; tuples by element."""
     interpreter = _Interpreter(mod)
-    interpreter.run(function, inputs)
+    interpreter.run("main", inputs)
     return interpreter.bound
 
 

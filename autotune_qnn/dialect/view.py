@@ -168,11 +168,11 @@ class CallView:
             raise self.error(name, f"{axis} is outside of {rank} dimensions")
         return axis % rank
 
-    def channels(self, data: TensorView, *parameters: str, name: str = "axis") -> int | None:
+    def channels(self, data: TensorView, *parameters: str) -> int | None:
         """Extent along the axis attribute where any of the parameter operands is per channel, else None."""
         if all(self.tensor(parameter).rank == 0 for parameter in parameters):
             return None
-        return data.shape[self.axis(name, data.rank)]
+        return data.shape[self.axis("axis", data.rank)]
 
     def choice(self, name: str, allowed: tuple[str, ...]) -> str:
         """A string attribute that is one of `allowed`."""

@@ -35,7 +35,7 @@ _PRIOR_ROUNDS = 80
 _PRIOR_SHARE = 0.3
 """How much of what other tasks say against the estimate is believed of this one."""
 _TASK_ROUNDS = 40
-_PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist"}
+_PARAMETERS: Mapping[str, Any] = {"max_depth": 5, "eta": 0.2, "tree_method": "hist", "nthread": 1}
 _PRIOR_PARAMETERS: Mapping[str, Any] = {"max_depth": 3, "eta": 0.1, "min_child_weight": 20}
 """What holds for other tasks holds for this one roughly: few and shallow distinctions."""
 _LENGTH = 0.5
@@ -63,9 +63,8 @@ def labels(seconds: Sequence[float]) -> Vector:
 class SpeedModel:
     """What all tasks of a run know together; `task` gives a task's own model."""
 
-    def __init__(self, threads: int = 1, seed: int = 0) -> None:
-        """`threads` is what training may use beside the workers."""
-        self._parameters = {**_PARAMETERS, "nthread": threads, "seed": seed}
+    def __init__(self, seed: int = 0) -> None:
+        self._parameters = {**_PARAMETERS, "seed": seed}
         self._groups: dict[str, Samples] = {}
         self._tasks: dict[str, TaskModel] = {}
         self._prior: Any = None

@@ -14,8 +14,8 @@ from autotune_qnn.logs import TrialRecord
 Array = npt.NDArray[np.generic]
 
 
-class Task(Protocol):
-    """One workload to tune: the module {"main": PrimFunc}, unscheduled, and what identifies it."""
+class KnownTask(Protocol):
+    """What identifies a workload, and tells how much it weighs."""
 
     @property
     def name(self) -> str:
@@ -34,12 +34,16 @@ class Task(Protocol):
         """How often the model runs the workload."""
 
     @property
-    def mod(self) -> Any:
-        """An IRModule with one PrimFunc "main", whose last parameters are its outputs."""
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates of one run."""
+
+
+class Task(KnownTask, Protocol):
+    """One workload to tune: the module {"main": PrimFunc}, unscheduled, and what identifies it."""
+
+    @property
+    def mod(self) -> Any:
+        """An IRModule with one PrimFunc "main", whose last parameters are its outputs."""
 
     def arguments(self, seed: int) -> tuple[list[Array], list[Array]]:
         """All arguments of the PrimFunc in order, and the outputs expected in the last of them."""

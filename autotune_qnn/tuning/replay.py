@@ -52,9 +52,9 @@ def trace_json(schedule: Any) -> list[Any]:
     return trace
 
 
-def new_schedule(mod: Any, seed: int = 1) -> Any:
+def new_schedule(mod: Any) -> Any:
     """A traced schedule of an IRModule with the cheap settings of a search."""
-    return tvm.s_tir.Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+    return tvm.s_tir.Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
 
 
 def replay(record: TrialRecord, task_mod: Any) -> Any:

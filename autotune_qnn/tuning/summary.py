@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from autotune_qnn.logs import LogStore, Status, TrialRecord, TunerName
+from autotune_qnn.logs import LogStore, Status, TrialRecord
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.warm import WarmSummary
 
@@ -23,7 +23,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """One task: all trials in the log, its first good latency and its best (s, inf without), by whom."""
+    """One task: all trials in the log, how many of them failed, and the best latency (s, inf without)."""
 
     name: str
     key: str
@@ -31,9 +31,7 @@ class TaskSummary:
     weight: int
     trials: int
     failures: int
-    first_secs: float
     best_secs: float
-    best_tuner: TunerName | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,6 @@ class TuneSummary:
 def summarize_task(task: Task, store: LogStore) -> TaskSummary:
     """A task's summary from the log."""
     records = store.records(task.key)
-    good = [record for record in records if record.status is Status.OK]
     best = store.best(task.key)
     return TaskSummary(
         name=task.name,
@@ -94,10 +91,8 @@ def summarize_task(task: Task, store: LogStore) -> TaskSummary:
         kind=task.kind,
         weight=task.weight,
         trials=len(records),
-        failures=len(records) - len(good),
-        first_secs=good[0].seconds if good else math.inf,
+        failures=sum(record.status is not Status.OK for record in records),
         best_secs=best.seconds if best else math.inf,
-        best_tuner=best.tuner if best else None,
     )
 
 
@@ -109,9 +104,9 @@ def summarize(
     resumed: int,
     seconds: float,
     reason: StopReason,
-    phases: Phases | None = None,
-    warm: WarmSummary | None = None,
-    busy: int = 0,
+    phases: Phases,
+    warm: WarmSummary,
+    busy: int,
 ) -> TuneSummary:
     """The summary of a run that measured these records."""
     records = list(measured)
@@ -123,7 +118,7 @@ def summarize(
         failures=tuple(sorted(failures.items())),
         seconds=seconds,
         reason=reason,
-        phases=phases or Phases(),
-        warm=warm or WarmSummary(),
+        phases=phases,
+        warm=warm,
         busy=busy,
     )

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+_LONGEST_SUMMARY = 500
 LENGTH = struct.Struct("<Q")
 ROLES = {
     "build": "autotune_qnn.tuning.build_worker",
@@ -45,13 +46,13 @@ def write_message(stream: BinaryIO, message: Any) -> None:
     stream.flush()
 
 
-def summary_of(text: str, limit: int = 500) -> str:
+def summary_of(text: str) -> str:
     """An error message cut to what a log should hold: its first and last lines, no diagnostic listing."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
     short = lines[0] if len(lines) == 1 else f"{lines[0]} … {lines[-1]}"
-    return short[:limit]
+    return short[:_LONGEST_SUMMARY]
 
 
 def _die_with_parent() -> None:

@@ -13,17 +13,10 @@ from autotune_qnn.frontends.tflite.importer import INTERPRETERS, import_graph
 from autotune_qnn.frontends.tflite.reference import TfliteReference
 from autotune_qnn.frontends.tflite.schema import read_graph, read_model_bytes
 from autotune_qnn.quantization import Arithmetic
+from tests.support.shared_models import MODELS
 
 pytestmark = pytest.mark.shared_data
 
-MODELS = (
-    "ad01_int8",
-    "kws_ref_model",
-    "mobilenet_v2_1.0_224_ptq_int8_per_channel",
-    "mobilenet_v2_1.0_224_quant_uint8",
-    "pretrainedResnet_quant",
-    "vww_96_int8",
-)
 EXACT = (Arithmetic.XNNPACK, Arithmetic.REFERENCE)
 
 

@@ -9,17 +9,10 @@ from typing import Any
 import pytest
 
 from autotune_qnn.cli.main import main
+from tests.support.shared_models import MODELS
 
 pytestmark = pytest.mark.shared_data
 
-MODELS = (
-    "ad01_int8",
-    "kws_ref_model",
-    "mobilenet_v2_1.0_224_ptq_int8_per_channel",
-    "mobilenet_v2_1.0_224_quant_uint8",
-    "pretrainedResnet_quant",
-    "vww_96_int8",
-)
 ELEPHANT = [387, 102, 386, 341, 349]
 
 

@@ -11,7 +11,6 @@ from autotune_qnn.frontends.base import ImportedModel, ImportOptions, ReferenceR
 from autotune_qnn.frontends.pytorch.capture import (
     InputRefusedError,
     Module,
-    Observer,
     capture,
     required_inputs,
 )
@@ -81,20 +80,18 @@ class PytorchFrontend:
         return PytorchReference(model.source, model.inputs, model.outputs, model.arithmetic, threads=threads)
 
 
-def read_graph(path: Path, options: ImportOptions, observer: Observer | None = None) -> Graph:
+def read_graph(path: Path, options: ImportOptions) -> Graph:
     """What the network in a TorchScript file does on an input of the options' shape."""
     shape = input_shape(options)
     engine = None if options.arithmetic is None else checked_engine(options.arithmetic)
-    graph = _captured(path, engine or Arithmetic.X86, shape, observer, options.trusted)
+    graph = _captured(path, engine or Arithmetic.X86, shape, options.trusted)
     made_for = engine or engine_made_for(graph)
     if made_for is graph.engine:
         return graph
-    return _captured(path, made_for, shape, observer, True)
+    return _captured(path, made_for, shape, trusted=True)
 
 
-def _captured(
-    path: Path, engine: Arithmetic, shape: tuple[int, ...], observer: Observer | None, trusted: bool
-) -> Graph:
+def _captured(path: Path, engine: Arithmetic, shape: tuple[int, ...], trusted: bool) -> Graph:
     with quantized_engine(engine):
         module = load_torchscript(path, trusted=trusted)
         count = required_inputs(module)
@@ -102,7 +99,7 @@ def _captured(
             raise ModelError(f"{path} takes {count} inputs; only networks of one input can be imported")
         try:
             example = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-            return capture(module, [example], engine, name=path.stem, observer=observer)
+            return capture(module, [example], engine, name=path.stem)
         except InputRefusedError as error:
             raise UsageError(f"--input-shape: {path}: {error}") from error
         except ModelError as error:

@@ -106,6 +106,14 @@ def _bounds(conversion: Conversion, operator: GraphOperator) -> tuple[list[int],
     return begin, end, strides
 
 
+def _data(conversion: Conversion, operator: GraphOperator) -> tuple[Expr, tuple[int, ...], tuple[int, ...]]:
+    """What is cut, its shape, and the shape that the file declares where that has as many axes."""
+    data = conversion.operand(operator, 0)
+    value = conversion.value(data)
+    shape = shape_of(value)
+    return value, shape, data.shape if len(data.shape) == len(shape) else shape
+
+
 def _open_batch(
     conversion: Conversion, declared: tuple[int, ...], shape: tuple[int, ...], cuts: list[Cut]
 ) -> list[Cut]:
@@ -118,10 +126,7 @@ def _open_batch(
 @rule("STRIDED_SLICE")
 def convert_strided_slice(conversion: Conversion, operator: GraphOperator) -> list[Expr]:
     """Constant bounds only."""
-    data = conversion.operand(operator, 0)
-    value = conversion.value(data)
-    shape = shape_of(value)
-    declared = data.shape if len(data.shape) == len(shape) else shape
+    value, shape, declared = _data(conversion, operator)
     cuts = strided_cuts(declared, *_bounds(conversion, operator), operator.option(StridedSliceOptions))
     return [apply_cuts(conversion, value, _open_batch(conversion, declared, shape, cuts))]
 
@@ -129,10 +134,7 @@ def convert_strided_slice(conversion: Conversion, operator: GraphOperator) -> li
 @rule("SLICE")
 def convert_slice(conversion: Conversion, operator: GraphOperator) -> list[Expr]:
     """Constant begin and size; a size of -1 reaches the end."""
-    data = conversion.operand(operator, 0)
-    value = conversion.value(data)
-    shape = shape_of(value)
-    declared = data.shape if len(data.shape) == len(shape) else shape
+    value, shape, declared = _data(conversion, operator)
     begin = conversion.integers(conversion.operand(operator, 1), "begin")
     size = conversion.integers(conversion.operand(operator, 2), "size")
     if not len(begin) == len(size) == len(shape):

@@ -16,6 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 
 _SAMPLE_ATTEMPTS = 2000
 _ENUMERATION_LIMIT = 1 << 16
+_CHANGED = 0.3
+"""The share of knobs that a mutation draws anew."""
 
 
 class ScheduleRejected(Exception):  # noqa: N818 - it names an event of the search, not an error
@@ -126,14 +128,14 @@ class ConfigSpace:
                         found.append(changed)
         return found
 
-    def mutate(self, config: Config, rng: random.Random, probability: float = 0.3) -> Config:
+    def mutate(self, config: Config, rng: random.Random) -> Config:
         """A valid configuration with some knobs drawn anew (at least one tried); `config` itself if none is
         valid.
         """
         for _ in range(32):
             forced = rng.randrange(len(self.knobs)) if self.knobs else -1
             values = tuple(
-                (name, rng.choice(knob.values) if place == forced or rng.random() < probability else value)
+                (name, rng.choice(knob.values) if place == forced or rng.random() < _CHANGED else value)
                 for place, ((name, value), knob) in enumerate(zip(config.values, self.knobs, strict=True))
             )
             changed = Config(values)

@@ -25,10 +25,8 @@ def tune_target(target: Target, threads: int) -> Any:
     return tvm.target.Target({**dict(target.mapping()), "num-cores": threads})
 
 
-def tune_context(
-    task: Task, target: Any, seed: int, *, space: Any = None, strategy: Any = None, workers: int = 1
-) -> Any:
-    """A TuneContext of a task; `workers` threads generate candidates and extract features."""
+def tune_context(task: Task, target: Any, seed: int, *, space: Any, strategy: Any) -> Any:
+    """A TuneContext of a task; one thread generates candidates and extracts features."""
     light_import.install()
     return ms.TuneContext(
         task.mod,
@@ -37,7 +35,7 @@ def tune_context(
         search_strategy=strategy,
         task_name=task.name,
         rand_state=1 + seed % (MAX_SEED - 1),
-        num_threads=workers,
+        num_threads=1,
         logger=_LOGGER,
     )
 

@@ -6,24 +6,19 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from autotune_qnn.frontends.base import Array
-from benchmarks.lib.engines.base import Engine, Running, Step
+from benchmarks.lib.engines.base import Running
+from benchmarks.lib.engines.torch_engine import TorchEngine, prepare_process, running
 from benchmarks.lib.job import Job
-from benchmarks.lib.networks import Kind, Network
 from benchmarks.lib.source import Source
 
 _PACKAGE = "network.pt2"
 
 
-class Inductor(Engine):
+class Inductor(TorchEngine):
     """A package of AOTInductor with frozen weights; its code depends on the number of threads."""
 
-    packages = ("torch", "torchvision", "torchao")
+    packages = (*TorchEngine.packages, "torchao")
     per_threads = True
-
-    def refuses(self, network: Network) -> str:
-        """It compiles PyTorch's networks."""
-        return "" if network.kind is Kind.PYTORCH else "runs PyTorch's networks, and this is a .tflite file"
 
     def prepare(self, job: Job, source: Source, folder: Path) -> None:
         """Export, quantize, compile."""
@@ -43,19 +38,9 @@ class Inductor(Engine):
         """The package's code, without Python between its kernels."""
         import torch
 
-        torch.set_num_threads(job.threads)
-        torch.set_grad_enabled(False)
+        prepare_process(job.threads)
         network = torch._inductor.aoti_load_package(str(folder / _PACKAGE))
-
-        def run(data: Array) -> Array:
-            output: Array = network(torch.from_numpy(data)).numpy()
-            return output
-
-        def step(data: Array) -> Step:
-            tensor = torch.from_numpy(data)
-            return lambda: network(tensor)
-
-        return Running(run, step, "PT2E, X86InductorQuantizer, AOTInductor")
+        return running(network, "PT2E, X86InductorQuantizer, AOTInductor")
 
 
 def _quantized(job: Job) -> tuple[Any, Any]:

@@ -29,11 +29,6 @@ class Parameters:
     low: int
     high: int
 
-    @property
-    def whole_range(self) -> bool:
-        """Whether clipping to the dtype's range is all the clipping there is."""
-        return (self.low, self.high) == dtype_range(self.dtype)
-
     def quantized(self, meta: TensorMeta) -> TensorMeta:
         """A tensor of the same shape and place in memory, quantized so."""
         return TensorMeta(meta.shape, meta.strides, self.dtype, self.scale, self.zero_point)
