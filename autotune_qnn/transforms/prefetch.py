@@ -14,6 +14,7 @@ from typing import Any
 import tvm
 from tvm import ir, tirx
 
+from autotune_qnn.kernels.geometry import ceil_div
 from autotune_qnn.kernels.statements import SECOND_LEVEL, prefetched, substituted, with_body, with_parts
 from autotune_qnn.kernels.templates.primitives import PREFETCH, PREFETCH_BETWEEN
 
@@ -86,13 +87,13 @@ def _between(loop: Any, distance: int) -> Any:
     if load is None:
         return loop
     line = _LINE // tvm.DataType(str(load.source.dtype)).itemsize
-    lines, turns = -(-distance // line), int(loop.extent)
-    share = -(-lines // turns)
+    lines, turns = ceil_div(distance, line), int(loop.extent)
+    share = ceil_div(lines, turns)
     places = [loop.loop_var * share + number for number in range(share)]
     asked = [_fetch(load, place * line + distance) for place in places]
     fetches = asked[0] if share == 1 else tirx.SeqStmt(asked)
     if turns * share > lines:
-        fetches = tirx.IfThenElse(loop.loop_var < -(-lines // share), fetches, None)
+        fetches = tirx.IfThenElse(loop.loop_var < ceil_div(lines, share), fetches, None)
     return with_body(loop, tirx.SeqStmt([fetches, *_statements(loop.body)]))
 
 

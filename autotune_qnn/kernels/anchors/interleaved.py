@@ -16,8 +16,10 @@ from tvm import te, tirx
 
 from autotune_qnn.dialect.attributes import attributes
 from autotune_qnn.kernels.anchors.joined import Joined, Part
+from autotune_qnn.kernels.anchors.origins import Origins
 from autotune_qnn.kernels.anchors.overlap import first_channel, store_overlapping
 from autotune_qnn.kernels.channel_moves import channel_sources
+from autotune_qnn.kernels.geometry import ceil_div
 from autotune_qnn.kernels.lane import Lane, int32
 from autotune_qnn.kernels.templates.base import TemplateFactory
 from autotune_qnn.kernels.templates.interleaved import InterleavedTemplate
@@ -56,7 +58,7 @@ class Interleaved:
 
     shape: tuple[int, ...]
     streams: tuple[tuple[Part, int], tuple[Part, int]]
-    _known: list[tuple[Any, int, Any]] = field(default_factory=list)
+    _channels: Origins = field(default_factory=Origins)
 
     @classmethod
     def of(cls, shape: tuple[int, ...], joined: Joined, streams: tuple[Stream, Stream]) -> Interleaved:
@@ -72,7 +74,7 @@ class Interleaved:
     @property
     def vectors(self) -> int:
         """Number of vectors."""
-        return -(-self.shape[-1] // (2 * self.vector))
+        return ceil_div(self.shape[-1], 2 * self.vector)
 
     def template(self, dtype: str) -> TemplateFactory:
         """The schedule template of such a kernel whose result has this dtype in memory."""
@@ -81,19 +83,16 @@ class Interleaved:
     def at(self, index: Sequence[Any]) -> Lane:
         """The lane at an index whose channel `results` has made."""
         *outer, channel = index
-        for expression, stream, place in self._known:
-            if expression.same_as(channel):
-                part, start = self.streams[stream]
-                return part.lanes([*outer, place + int32(start)])
-        raise ValueError(f"{channel} is the channel of no stream")
+        stream, place = self._channels.of(channel)
+        part, start = self.streams[stream]
+        return part.lanes([*outer, place + int32(start)])
 
     def results(self, element: Callable[..., Any]) -> list[Any]:
         """The output, [..., vector, channel of the vector], from what computes an element of the result."""
 
         def of_stream(stream: int, outer: Sequence[Any], vector: Any, lane: Any) -> Any:
             place = first_channel(vector, self.vector, self.shape[-1] // 2) + lane
-            channel = place * 2 + int32(stream)
-            self._known.append((channel, stream, place))
+            channel = self._channels.remember(place * 2 + int32(stream), (stream, place))
             return element(*outer, channel)
 
         def either(*index: Any) -> Any:

@@ -14,7 +14,9 @@ from typing import Any
 
 from tvm import te
 
+from autotune_qnn.kernels.anchors.origins import Origins
 from autotune_qnn.kernels.anchors.overlap import first_channel, store_elsewhere
+from autotune_qnn.kernels.geometry import ceil_div
 from autotune_qnn.kernels.lane import Lane, int32
 from autotune_qnn.kernels.operand import LaneFunction
 
@@ -50,7 +52,7 @@ class Part:
     @property
     def vectors(self) -> int:
         """Number of vectors."""
-        return -(-self.channels // self.vector)
+        return ceil_div(self.channels, self.vector)
 
     def first(self, vector: Any) -> Any:
         """The part's own channel with which a vector begins."""
@@ -63,15 +65,14 @@ class Joined:
 
     shape: tuple[int, ...]
     parts: tuple[Part, ...]
-    _known: list[tuple[Any, Part, Any]] = field(default_factory=list)
+    _channels: Origins = field(default_factory=Origins)
 
     def at(self, index: Sequence[Any]) -> Lane:
         """The lane at an index whose channel `results` has made."""
         *outer, channel = index
-        for expression, part, own in self._known:
-            if expression.same_as(channel):
-                return part.lanes([*outer, own])
-        raise ValueError(f"{channel} is the channel of no part")
+        part, own = self._channels.of(channel)
+        lane: Lane = part.lanes([*outer, own])
+        return lane
 
     def results(self, element: Callable[..., Any]) -> list[Any]:
         """The tensors of all parts, [..., vector, lane], from what computes an element of the whole."""
@@ -84,8 +85,7 @@ class Joined:
     def _element(self, part: Part, element: Callable[..., Any], *index: Any) -> Any:
         *outer, vector, lane = index
         own = part.first(vector) + lane
-        channel = own + int32(part.start)
-        self._known.append((channel, part, own))
+        channel = self._channels.remember(own + int32(part.start), (part, own))
         return element(*outer, channel)
 
     def stored(self, func: Any) -> Any:

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tvm import ir, s_tir, te, tirx
 
+from autotune_qnn.kernels.anchors.origins import Origins
+from autotune_qnn.kernels.geometry import ceil_div
 from autotune_qnn.kernels.statements import with_fields, with_parts
 
 
@@ -34,7 +36,7 @@ class Blocks:
 
     channels: int
     size: int
-    _known: list[tuple[Any, Any]] = field(default_factory=list)
+    _places: Origins = field(default_factory=Origins)
 
     @classmethod
     def of(cls, channels: int, size: int) -> Blocks | None:
@@ -44,7 +46,7 @@ class Blocks:
     @property
     def count(self) -> int:
         """Number of blocks."""
-        return -(-self.channels // self.size)
+        return ceil_div(self.channels, self.size)
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -54,16 +56,12 @@ class Blocks:
 
     def channel(self, block: Any, lane: Any) -> Any:
         """The channel in a lane of a block."""
-        expression = first_channel(block, self.size, self.channels) + lane
-        self._known.append((expression, block * self.size + lane))
-        return expression
+        channel = first_channel(block, self.size, self.channels) + lane
+        return self._places.remember(channel, block * self.size + lane)
 
     def place(self, channel: Any) -> Any:
         """The place of a channel that `channel` has given."""
-        for expression, place in self._known:
-            if expression.same_as(channel):
-                return place
-        raise ValueError(f"{channel} is the channel of no block")
+        return self._places.of(channel)
 
 
 class Placement(Protocol):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tvm import te, tirx
 
 from autotune_qnn.kernels.anchors.convolved import Accumulated, Convolved, bordered
+from autotune_qnn.kernels.anchors.origins import Origins
 from autotune_qnn.kernels.anchors.overlap import first_channel, store_elsewhere
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import int32
@@ -89,7 +90,7 @@ class WinogradTiles:
     """Results computed in tiles, [batch, tile row, tile column, row, column, channel]."""
 
     geometry: WinogradGeometry
-    _known: list[tuple[Any, Any]] = field(default_factory=list)
+    _rows: Origins = field(default_factory=Origins)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,10 +102,8 @@ class WinogradTiles:
         """The index [batch, row, column, channel] of an index in tiles."""
         n, ty, tx, i, j, c = indices
         conv = self.geometry.conv
-        row, column = (
-            first_channel(ty, TILE, conv.out_height) + i,
-            first_channel(tx, TILE, conv.out_width) + j,
-        )
+        row = first_channel(ty, TILE, conv.out_height) + i
+        column = first_channel(tx, TILE, conv.out_width) + j
         return [n, row, column, c]
 
     def results(self, element: Callable[..., Any]) -> list[Any]:
@@ -112,17 +111,15 @@ class WinogradTiles:
 
         def tiled(*indices: Any) -> Any:
             place = self.place(indices)
-            self._known.append((place[1], indices))
+            self._rows.remember(place[1], indices)
             return element(*place)
 
         return [te.compute(self.shape, tiled, name="output")]
 
     def tiled(self, index: Sequence[Any]) -> tuple[Any, ...]:
         """The index in tiles of an index that `results` has made."""
-        for expression, indices in self._known:
-            if expression.same_as(index[1]):
-                return tuple(indices)
-        raise ValueError(f"{index[1]} is a row of no tile")
+        indices: tuple[Any, ...] = self._rows.of(index[1])
+        return indices
 
     def stored(self, func: Any) -> Any:
         """The PrimFunc of `results` whose output is the tensor itself."""

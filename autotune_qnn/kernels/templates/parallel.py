@@ -6,6 +6,8 @@ region costs its start, the wait for the last thread, and the first reads of wha
 
 from __future__ import annotations
 
+from autotune_qnn.kernels.geometry import ceil_div
+
 REGION_NS = 1300.0
 """Cost of one region between threads that are awake, measured in networks: 0.9 µs empty, the rest is caches."""
 
@@ -16,7 +18,7 @@ BYTES_PER_NS = 16.0
 
 def evenness(tasks: int, threads: int) -> float:
     """The share of the threads' time that is work when `tasks` equal tasks are spread over them: above 0, up to 1."""
-    return tasks / (threads * -(-tasks // threads))
+    return tasks / (threads * ceil_div(tasks, threads))
 
 
 def worthwhile(nanoseconds: float, threads: int, tasks: int, regions: int = 1) -> bool:
