@@ -5,6 +5,7 @@ LLVM's operations take a mask and a number of elements, here always all of them,
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import tvm
@@ -15,11 +16,7 @@ from tvm.target import codegen
 from autotune_qnn.kernels.statements import LLVM_CALL
 from autotune_qnn.kernels.wrapping import OPERATIONS
 
-_WIDE = {
-    OPERATIONS[0]: lambda a, b: a + b,
-    OPERATIONS[1]: lambda a, b: a - b,
-    OPERATIONS[2]: lambda a, b: a * b,
-}
+_WIDE = dict(zip(OPERATIONS, (operator.add, operator.sub, operator.mul), strict=True))
 
 
 def _completed(call: Any, name: str) -> Any:

@@ -19,6 +19,8 @@ from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
+from autotune_qnn.kernels.intrinsics.x86 import instruction
+
 _LANE, _WORD = 16, 4
 """Bytes of a 128-bit lane, and of the smallest part of one that unpacking keeps together."""
 
@@ -209,12 +211,12 @@ def _rows_implementation(group: int, taps: int) -> Any:
     name = f"llvm.x86.avx512.vpdpbusd.{8 * group}"
 
     def total(A: Any, B: Any, C: Any, j: int) -> Any:
-        return T.call_llvm_pure_intrin(
-            T.llvm_lookup_intrinsic_id(name),
+        return instruction(
+            name,
+            lanes,
             C.vload([j, 0], dtype=f"int32x{lanes}"),
             T.reinterpret(_quad(A, group, taps, j), dtype=f"uint8x{group}"),
             B.vload([j, 0, 0], dtype=f"int8x{group}"),
-            dtype=f"int32x{lanes}",
         )
 
     return rows_implementation(group, taps, 4, "int8", total)

@@ -14,7 +14,7 @@ from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
 from autotune_qnn.kernels.intrinsics.interleave import rows_description, rows_implementation, shuffle, unpack
-from autotune_qnn.kernels.intrinsics.x86 import MADDWD
+from autotune_qnn.kernels.intrinsics.x86 import MADDWD, instruction
 
 
 def row_pairs_intrinsic(group: int, taps: int) -> str:
@@ -32,15 +32,11 @@ def _pair(buffer: Any, group: int, taps: int, j: int) -> Any:
 
 def _row_pairs_implementation(group: int, taps: int) -> Any:
     lanes = group // 4
-    name = MADDWD[lanes]
 
     def total(A: Any, B: Any, C: Any, j: int) -> Any:
-        return C.vload([j, 0], dtype=f"int32x{lanes}") + T.call_llvm_pure_intrin(
-            T.llvm_lookup_intrinsic_id(name),
-            _pair(A, group, taps, j),
-            B.vload([j, 0, 0], dtype=f"int16x{group // 2}"),
-            dtype=f"int32x{lanes}",
-        )
+        weights = B.vload([j, 0, 0], dtype=f"int16x{group // 2}")
+        products = instruction(MADDWD[lanes], lanes, _pair(A, group, taps, j), weights)
+        return C.vload([j, 0], dtype=f"int32x{lanes}") + products
 
     return rows_implementation(group, taps, 2, "int16", total)
 

@@ -18,115 +18,75 @@ from tvm.script import tirx as T
 from autotune_qnn.kernels.isa import DotShape, Isa, dot_shape
 from autotune_qnn.kernels.wrapping import plus
 
-
-def _dot_quads(lanes: int) -> Any:
-    @T.prim_func(s_tir=True)
-    def description(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((lanes, 4), "int8", offset_factor=1),
-        C: T.Buffer((lanes,), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:4], B[0:lanes, 0:4])
-            T.writes(C[0:lanes])
-            for i in range(lanes):
-                for q in range(4):
-                    with T.sblock("update"):
-                        vi, vq = T.axis.remap("SR", [i, q])
-                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
-
-    return description
-
-
-def _vnni(lanes: int, name: str) -> Any:
-    vector, data, weight = f"int32x{lanes}", f"uint8x{4 * lanes}", f"int8x{4 * lanes}"
-
-    @T.prim_func(s_tir=True)
-    def implementation(
-        A: T.Buffer((4,), "uint8", offset_factor=1),
-        B: T.Buffer((lanes, 4), "int8", offset_factor=1),
-        C: T.Buffer((lanes,), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:4], B[0:lanes, 0:4])
-            T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(name),
-                C.vload([0], dtype=vector),
-                T.reinterpret(
-                    T.broadcast(T.reinterpret(A.vload([0], "uint8x4"), dtype="int32"), lanes), dtype=data
-                ),
-                B.vload([0, 0], dtype=weight),
-                dtype=vector,
-            )
-
-    return implementation
-
-
-def _dot_pairs(lanes: int) -> Any:
-    @T.prim_func(s_tir=True)
-    def description(
-        A: T.Buffer((2,), "int16", offset_factor=1),
-        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
-        C: T.Buffer((lanes,), "int32", offset_factor=1),
-    ) -> None:
-        with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
-            T.writes(C[0:lanes])
-            for i in range(lanes):
-                for q in range(2):
-                    with T.sblock("update"):
-                        vi, vq = T.axis.remap("SR", [i, q])
-                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
-
-    return description
-
-
 Total = Callable[[Any, Any, Any], Any]
-"""From a vector of sums, pairs of data and pairs of weights to the sums with their products."""
+"""From a vector of sums, data and weights, each as one instruction wants them, to the sums with their products."""
+
+_QUADS, _PAIRS = (4, "uint8", "int8"), (2, "int16", "int16")
+"""What is multiplied and added to a lane at once: how many data, their dtype, and the weights'."""
 
 
-def _pairs(lanes: int, total: Total) -> Any:
-    """What `_dot_pairs` describes, computed by `total`."""
-    vector, words = f"int32x{lanes}", f"int16x{2 * lanes}"
+def _dot(lanes: int, size: int, data: str, weight: str) -> Any:
+    @T.prim_func(s_tir=True)
+    def description(
+        A: T.Buffer((size,), data, offset_factor=1),
+        B: T.Buffer((lanes, size), weight, offset_factor=1),
+        C: T.Buffer((lanes,), "int32", offset_factor=1),
+    ) -> None:
+        with T.sblock("root"):
+            T.reads(C[0:lanes], A[0:size], B[0:lanes, 0:size])
+            T.writes(C[0:lanes])
+            for i in range(lanes):
+                for q in range(size):
+                    with T.sblock("update"):
+                        vi, vq = T.axis.remap("SR", [i, q])
+                        C[vi] = C[vi] + T.cast(A[vq], "int32") * T.cast(B[vi, vq], "int32")
+
+    return description
+
+
+def _computed(lanes: int, size: int, data: str, weight: str, total: Total) -> Any:
+    """What `_dot` describes, computed by `total`."""
 
     def result(a: Any, b: Any, c: Any) -> Any:
-        pair = T.broadcast(T.reinterpret(a.vload([0], "int16x2"), dtype="int32"), lanes)
+        same = T.broadcast(T.reinterpret(a.vload([0], f"{data}x{size}"), dtype="int32"), lanes)
         return total(
-            c.vload([0], dtype=vector), T.reinterpret(pair, dtype=words), b.vload([0, 0], dtype=words)
+            c.vload([0], dtype=f"int32x{lanes}"),
+            T.reinterpret(same, dtype=f"{data}x{size * lanes}"),
+            b.vload([0, 0], dtype=f"{weight}x{size * lanes}"),
         )
 
     @T.prim_func(s_tir=True)
     def implementation(
-        A: T.Buffer((2,), "int16", offset_factor=1),
-        B: T.Buffer((lanes, 2), "int16", offset_factor=1),
+        A: T.Buffer((size,), data, offset_factor=1),
+        B: T.Buffer((lanes, size), weight, offset_factor=1),
         C: T.Buffer((lanes,), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:2], B[0:lanes, 0:2])
+            T.reads(C[0:lanes], A[0:size], B[0:lanes, 0:size])
             T.writes(C[0:lanes])
             C[T.ramp(T.int32(0), 1, lanes)] = result(A, B, C)
 
     return implementation
 
 
-def _call(name: str, lanes: int, *arguments: Any) -> Any:
-    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *arguments, dtype=f"int32x{lanes}")
-
-
 def _maddwd(lanes: int) -> Total:
     """Products by vpmaddwd, added as int32 numbers that do not overflow."""
-    return lambda sums, data, weights: sums + _call(MADDWD[lanes], lanes, data, weights)
+    return lambda sums, data, weights: sums + instruction(MADDWD[lanes], lanes, data, weights)
 
 
 def _wrapping_maddwd(lanes: int) -> Total:
     """Products by vpmaddwd, added modulo 2³²."""
-    return lambda sums, data, weights: plus(sums, _call(MADDWD[lanes], lanes, data, weights))
+    return lambda sums, data, weights: plus(sums, instruction(MADDWD[lanes], lanes, data, weights))
 
 
-def _dpwssd(lanes: int) -> Total:
-    """Products by vpdpwssd, which adds them modulo 2³²."""
-    return lambda *operands: _call(f"llvm.x86.avx512.vpdpwssd.{32 * lanes}", lanes, *operands)
+def _vnni(name: str, lanes: int) -> Total:
+    """Products by vpdpbusd, or by vpdpwssd, which adds them modulo 2³²."""
+    return lambda *operands: instruction(f"llvm.x86.avx512.{name}.{32 * lanes}", lanes, *operands)
+
+
+def instruction(name: str, lanes: int, *operands: Any) -> Any:
+    """A call of LLVM's intrinsic of that name, whose result is a vector of int32."""
+    return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *operands, dtype=f"int32x{lanes}")
 
 
 def _depthwise(lanes: int) -> Any:
@@ -150,8 +110,8 @@ def _depthwise(lanes: int) -> Any:
     return description
 
 
-def _depthwise_vnni(lanes: int, name: str) -> Any:
-    vector, data, weight = f"int32x{lanes}", f"uint8x{4 * lanes}", f"int8x{4 * lanes}"
+def _depthwise_vnni(lanes: int) -> Any:
+    total = _vnni("vpdpbusd", lanes)
 
     @T.prim_func(s_tir=True)
     def implementation(
@@ -162,12 +122,10 @@ def _depthwise_vnni(lanes: int, name: str) -> Any:
         with T.sblock("root"):
             T.reads(C[0:lanes], A[0:lanes], B[0:lanes, 0:4])
             T.writes(C[0:lanes])
-            C[T.ramp(T.int32(0), 1, lanes)] = T.call_llvm_pure_intrin(
-                T.llvm_lookup_intrinsic_id(name),
-                C.vload([0], dtype=vector),
-                T.reinterpret(A.vload([0], dtype=vector), dtype=data),
-                B.vload([0, 0], dtype=weight),
-                dtype=vector,
+            C[T.ramp(T.int32(0), 1, lanes)] = total(
+                C.vload([0], dtype=f"int32x{lanes}"),
+                T.reinterpret(A.vload([0], dtype=f"int32x{lanes}"), dtype=f"uint8x{4 * lanes}"),
+                B.vload([0, 0], dtype=f"int8x{4 * lanes}"),
             )
 
     return implementation
@@ -180,21 +138,16 @@ MADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "l
 @functools.cache
 def register_all() -> None:
     """Register every intrinsic of this file with TensorIR; idempotent."""
-    for lanes, bits in ((16, 512), (8, 256)):
-        vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{bits}"
-        TensorIntrin.register(f"aq_dot_{lanes}x4_vnni", _dot_quads(lanes), _vnni(lanes, vpdpbusd))
-        pairs = {
-            f"aq_dot_{lanes}x2_maddwd": _maddwd(lanes),
-            f"aq_words_{lanes}x2_maddwd": _wrapping_maddwd(lanes),
-            f"aq_words_{lanes}x2_vnni": _dpwssd(lanes),
-        }
-        for name, total in pairs.items():
-            TensorIntrin.register(name, _dot_pairs(lanes), _pairs(lanes, total))
+    for lanes in (16, 8):
+        for name, form, total in (
+            (f"aq_dot_{lanes}x4_vnni", _QUADS, _vnni("vpdpbusd", lanes)),
+            (f"aq_dot_{lanes}x2_maddwd", _PAIRS, _maddwd(lanes)),
+            (f"aq_words_{lanes}x2_maddwd", _PAIRS, _wrapping_maddwd(lanes)),
+            (f"aq_words_{lanes}x2_vnni", _PAIRS, _vnni("vpdpwssd", lanes)),
+        ):
+            TensorIntrin.register(name, _dot(lanes, *form), _computed(lanes, *form, total))
     for lanes in (16, 8, 4):
-        vpdpbusd = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
-        TensorIntrin.register(
-            f"aq_depthwise_{lanes}x4_vnni", _depthwise(lanes), _depthwise_vnni(lanes, vpdpbusd)
-        )
+        TensorIntrin.register(f"aq_depthwise_{lanes}x4_vnni", _depthwise(lanes), _depthwise_vnni(lanes))
 
 
 def words_intrinsic(shape: DotShape) -> str:
