@@ -56,7 +56,9 @@ def import_model(arguments: argparse.Namespace) -> Source:
     if not 1 <= arguments.batch <= 4096:
         raise UsageError(f"--batch has to be from 1 to 4096, not {arguments.batch}")
     if arguments.model == "":
-        raise UsageError("--model is empty; name a model, or leave the option out for the frontend's MobileNetV2")
+        raise UsageError(
+            "--model is empty; name a model, or leave the option out for the frontend's MobileNetV2"
+        )
     if arguments.frontend == "pytorch":
         return _import_pytorch(arguments)
     if arguments.weights != Weights.AUTO:
