@@ -55,7 +55,7 @@ def summary_of(text: str) -> str:
     return short[:_LONGEST_SUMMARY]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end this process with the one that started it, however that ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
     """Run the worker of the given role on the given file descriptors."""
     role, read_descriptor, write_descriptor, niceness, cores = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()
     if int(niceness):
         os.nice(int(niceness))
     if cores:

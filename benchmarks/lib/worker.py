@@ -7,7 +7,6 @@ Requests come on standard input and answers go to what was standard output when 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,12 +16,11 @@ from typing import IO
 
 from autotune_qnn.errors import UsageError
 from autotune_qnn.frontends.frames import read_frame, write_frame
+from autotune_qnn.tuning.worker import die_with_parent
 from benchmarks.lib import source
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.engines.base import Running, Step
 from benchmarks.lib.job import Job
-
-_PR_SET_PDEATHSIG = 1
 
 
 def timed(step: Step, number: int) -> dict[str, float]:
@@ -59,15 +57,10 @@ def load(job: Job, folder: Path) -> Running:
     return ENGINES[job.engine].load(job, made, folder)
 
 
-def _die_with_parent() -> None:
-    """A stopped process would not notice that nobody asks it any more."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
-
-
 def main() -> None:
     """Entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    die_with_parent()  # stopped, it would not notice that nobody asks it any more
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         serve(load(Job.from_json(sys.argv[1]), Path(sys.argv[2])), sys.stdin.buffer, answers)

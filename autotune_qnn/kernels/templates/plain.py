@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
 from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, worthwhile
-from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS, one_loop
+from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS, one_loop, reduction_axes
 
 _SPATIAL, _REDUCTION = 0, 2
 _LANES = (16, 32, 64)
@@ -84,17 +84,13 @@ class PlainTemplate:
 
 
 def _inlined(sch: Any, block: Any) -> bool:
-    if not sch.get_consumers(block) or _has_reduction(sch, block):
+    if not sch.get_consumers(block) or reduction_axes(sch, block):
         return False
     try:
         sch.compute_inline(block)
     except TVM_SCHEDULE_ERRORS:
         return False
     return True
-
-
-def _has_reduction(sch: Any, block: Any) -> bool:
-    return any(int(axis.iter_type) == _REDUCTION for axis in sch.get(block).iter_vars)
 
 
 def _vectors(sch: Any, block: Any, config: Config) -> None:
