@@ -201,7 +201,9 @@ def _line(row: Row, record: dict[str, Any], share: float) -> str:
     tuned = "       -" if row.tuned is None else f"{row.tuned * 1e6:8.1f}"
     of_peak = "      -" if record["peak_share"] is None else f"{record['peak_share']:7.1%}"
     times = f"{row.kernel.weight:5d}  {row.default * 1e6:10.1f}  {tuned}"
-    return f"{share:5.1%}  {times}  {record['gmacs']:6.1f}  {of_peak}  {record['gouts']:6.2f}  {row.kernel.name}"
+    return (
+        f"{share:5.1%}  {times}  {record['gmacs']:6.1f}  {of_peak}  {record['gouts']:6.2f}  {row.kernel.name}"
+    )
 
 
 def main(words: Sequence[str]) -> int:
