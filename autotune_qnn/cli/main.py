@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import importlib.metadata
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from autotune_qnn.cli.options import make_parser
 from autotune_qnn.cli.terminal import INTERRUPTED, say
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command != "doctor":
             check_ffi()
-        return int(_module(arguments.command).run(arguments))
+        return _run(arguments)
     except AutotuneQnnError as error:
         say(f"error: {one_line(str(error))}")
         return error.exit_code
@@ -57,10 +57,10 @@ def check_ffi() -> None:
         )
 
 
-def _module(command: str) -> Any:
-    """The subcommand's module. What it needs and is not installed is named."""
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the subcommand. What it needs, now or later, and is not installed is named."""
     try:
-        return importlib.import_module(f"{_OURS}.cli.{command}")
+        return int(importlib.import_module(f"{_OURS}.cli.{arguments.command}").run(arguments))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == _OURS:
             raise

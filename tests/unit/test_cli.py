@@ -140,6 +140,17 @@ def test_the_wrong_ffi_is_refused_before_tvm_is_used(
     assert "0.1.15.post2" in capsys.readouterr().err
 
 
+def test_a_package_that_is_missed_late_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(_arguments: object) -> int:
+        raise ModuleNotFoundError("No module named 'xgboost'", name="xgboost")
+
+    monkeypatch.setattr("autotune_qnn.cli.doctor.run", run)
+    assert main(["doctor"]) == 7
+    assert "the package xgboost is not installed" in capsys.readouterr().err
+
+
 def test_doctor_is_content(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["doctor", "--log-dir", str(tmp_path / "logs")]) == 0
     out = capsys.readouterr().out
