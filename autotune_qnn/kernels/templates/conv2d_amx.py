@@ -1,9 +1,10 @@
 """The schedule template of convolutions and dense layers on AMX's tiles.
 
 The processor multiplies a tile of 16 pixels x 64 channels with one of 64 channels x 16 output channels in 16 cycles,
-1024 multiply-accumulates a cycle, eight times what VNNI does; a tile that is not full takes as long. Storing sums and
-making the output of them is left to vectors, so that of a 1x1 convolution of few channels that is most of the time,
-and register tiles with VNNI, which this template has among its configurations, may do as well.
+1024 multiply-accumulates a cycle, eight times what VNNI does; a tile that is not full takes as long. Making the output
+of the sums is left to vectors, which of a 1x1 convolution of few channels is most of the time. It goes on beside the
+products of the next tiles (the knob weave). For very few channels register tiles with VNNI, which this template has
+among its configurations, may do as well.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from autotune_qnn.kernels.tiles.layout import row_pitch
 _VECTOR_CONFIGS = 8
 _MACS_PER_NS = 1000.0
 _EVEN = 0.95
-_PRODUCT_CYCLES, _STORE_CYCLES = 16, 32
+_PRODUCT_CYCLES, _STORE_CYCLES = 16, 12
+"""Of a product of tiles, and what remains of storing sums where vectors work at the same time."""
+_GAP_CYCLES = 2
+"""For a pixel and 16 channels of a flat run with gaps: finding out where the pixel is, and whether it is one."""
 _VECTOR_STEPS_PER_CYCLE = 2
 _FIRST_CACHE_BYTES = 24 * 1024
 _SECOND_CACHE_BYTES = 512 * 1024
@@ -97,10 +101,18 @@ class ConvAmxTemplate:
         rows, channels = values["row_tiles"], values["channel_tiles"]
         if rows * channels + rows + channels > 8 or rows > self._layouts[values["flat"]].count:
             return False
+        if values["weave"] and self._row_groups(values) == 1:
+            return False
         if values["split"] == _CHANNELS_IN_PARALLEL:
             groups = self.geometry.groups * ceil_div(self._blocks, channels)
             return groups > 1 and values["band"] == ALL and not values["channels_outside"]
+        if values["weave"] and (values["band"] == 1 or not self._by_channels(values)):
+            return False
         return values["band"] == ALL or values["band"] < self._row_groups(values)
+
+    def _by_channels(self, values: Mapping[str, int]) -> bool:
+        """Whether the innermost groups of tiles differ in pixels alone."""
+        return bool(values["channels_outside"]) or self._blocks <= values["channel_tiles"]
 
     @cached_property
     def _knobs(self) -> tuple[Knob, ...]:
@@ -115,6 +127,7 @@ class ConvAmxTemplate:
             Knob("channels_outside", (0, 1) if self._blocks > 1 else (0,)),
             Knob("taps_inside", (0, 1) if taps > 1 and self._steps > 1 else (0,)),
             Knob("split", (0, 1, 2) if self.threads > 1 else (0,)),
+            Knob("weave", (0, 1) if most > 1 else (0,)),
         )
 
     def space(self) -> ConfigSpace:
@@ -127,7 +140,7 @@ class ConvAmxTemplate:
 
     def default(self) -> Config:
         """What takes the fewest cycles on paper."""
-        layout = min(self._layouts.items(), key=lambda item: (item[1].count, item[0]))
+        layout = min(self._layouts.items(), key=lambda item: (self._tile_cycles(item[1]), item[0]))
         values = {knob.name: knob.values[0] for knob in self._knobs}
         if self._register_cycles <= self._tile_cycles(layout[1]):
             return Config.from_mapping({**values, "registers": 1})
@@ -137,6 +150,9 @@ class ConvAmxTemplate:
         if values["channel_tiles"] == 1:
             values["row_tiles"] = min(3, layout[1].count)
         self._order(values, layout[1])
+        values["weave"] = 1
+        if not self._fits(values):
+            values["weave"] = 0
         return Config.from_mapping(values)
 
     @property
@@ -151,7 +167,10 @@ class ConvAmxTemplate:
 
     def _tile_cycles(self, layout: TileLayout) -> float:
         products = self._taps * self._steps * _PRODUCT_CYCLES
-        return layout.count * self.geometry.groups * self._blocks * (products + _STORE_CYCLES)
+        cycles = products + _STORE_CYCLES
+        if layout.pitch != layout.width:
+            cycles += layout.rows * _GAP_CYCLES
+        return layout.count * self.geometry.groups * self._blocks * cycles
 
     def _order(self, values: dict[str, int], layout: TileLayout) -> None:
         """Choose the knobs of order: weights are read once where they are large, data stay near where they are not."""

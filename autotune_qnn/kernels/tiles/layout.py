@@ -25,6 +25,7 @@ class TileKnobs:
         channels_outside: whether a band runs over its pixels for each group of output channels, or the reverse.
         taps_inside: whether the taps of the kernel are the innermost sum, or the channels.
         split: what is spread over threads: nothing (0), bands (1), groups of output channels (2).
+        weave: whether the output of one group of row tiles is made between the products of the next (1).
     """
 
     row_tiles: int
@@ -34,6 +35,7 @@ class TileKnobs:
     channels_outside: int
     taps_inside: int
     split: int
+    weave: int = 0
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> TileKnobs | None:
@@ -42,7 +44,7 @@ class TileKnobs:
         if len(numbers) != len(cls.__slots__) or min(numbers) < 0:
             return None
         knobs = cls(*numbers)
-        flags = (knobs.flat, knobs.channels_outside, knobs.taps_inside)
+        flags = (knobs.flat, knobs.channels_outside, knobs.taps_inside, knobs.weave)
         return knobs if knobs.fit and max(flags) <= 1 and knobs.split <= 2 and knobs.band >= 1 else None
 
     @property

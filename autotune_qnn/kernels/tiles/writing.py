@@ -2,7 +2,8 @@
 
 A group of up to 2x2 tiles of int32 sums stays in the processor's tiles while all of the reduction passes through it:
 each step loads tiles of data straight from the rows of NHWC pixels, tiles of packed weights, and multiplies every one
-with every other. The sums then go to a small buffer on the stack, from where the block "output" reads them.
+with every other. The sums then go to a small buffer on the stack, from where the block "output" reads them: at once, or
+(woven) a few pixels in each step of the next group, as the tiles multiply while vectors compute.
 
 Every parallel task loads the tile configuration when it begins and releases the tiles when it ends, so that it does
 not matter on which thread it runs.
@@ -10,59 +11,35 @@ not matter on which thread it runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import tvm_ffi
 from tvm import tirx
-from tvm.ir import TensorLoad
 from tvm.tirx.stmt import ForKind
 
 from autotune_qnn.kernels.geometry import ceil_div
 from autotune_qnn.kernels.lane import int32
 from autotune_qnn.kernels.storage import ALIGNED
 from autotune_qnn.kernels.tiles.layout import ROWS, TileKnobs, TileLayout
+from autotune_qnn.kernels.tiles.outputs import OutputWriter, TileRow
+from autotune_qnn.kernels.tiles.pieces import (
+    address,
+    byte_count,
+    instruction,
+    loop,
+    otherwise,
+    sequence,
+    tile_number,
+)
 from autotune_qnn.kernels.tiles.reading import LANES, QUAD, TileProblem
 
 ANNOTATION = "aq_tiles"
 """The annotation of the block "conv" that asks for tiles; its value is that of `TileKnobs.values`."""
 
 _LINE = LANES * QUAD
-
-
-def _loop(
-    name: str, extent: Any, body: Callable[[Any], Any], start: Any = 0, kind: Any = ForKind.SERIAL
-) -> Any:
-    """A loop, or just its body where it has one step."""
-    if isinstance(extent, int) and extent == 1:
-        return body(int32(start) if isinstance(start, int) else start)
-    variable = tirx.Var(name, "int32")
-    first, count = (int32(value) if isinstance(value, int) else value for value in (start, extent))
-    return tirx.For(variable, first, count, kind, body(variable))
-
-
-def _sequence(statements: Sequence[Any]) -> Any:
-    return statements[0] if len(statements) == 1 else tirx.SeqStmt(list(statements))
-
-
-def _instruction(name: str, *arguments: Any) -> Any:
-    return tirx.Evaluate(tirx.call_llvm_intrin("void", f"llvm.x86.{name}", *arguments))
-
-
-def _tile(number: int) -> Any:
-    return tirx.const(number, "uint8")
-
-
-def _bytes(count: int) -> Any:
-    return tirx.const(count, "int64")
-
-
-def _address(buffer: Any, place: Any, access: str = "r") -> Any:
-    """The address of an element counted from the buffer's first. Passes take it as a use of the whole buffer."""
-    return buffer.access_ptr(access, offset=place)
 
 
 def configuration(problem: TileProblem, layout: TileLayout, knobs: TileKnobs) -> list[int]:
@@ -97,16 +74,8 @@ class _Writer:
         return tirx.decl_buffer(shape, "int32", f"{ALIGNED}sums")
 
     @cached_property
-    def _bound(self) -> list[Any]:
-        """Variables that the output's expression binds: every copy of it needs its own."""
-        found: list[Any] = []
-
-        def visit(binding: Any, visitor: Any) -> None:
-            found.append(binding.var)
-            visitor.default_visit(binding)
-
-        tvm_ffi.structural_visit(self.problem.output.body, [(tirx.Let, visit)])
-        return found
+    def _writer(self) -> OutputWriter:
+        return OutputWriter(self.problem, self.layout, self.knobs, self._sums)
 
     @cached_property
     def _row_groups(self) -> int:
@@ -126,22 +95,22 @@ class _Writer:
         def task(place: Any) -> Any:
             group, part = tirx.floordiv(place, int32(inner)), tirx.floormod(place, int32(inner))
             if split == 2:
-                return self._pixels(group, part, 0, self._row_groups)
+                return self._pixels(group, part, int32(0), self._row_groups)
             first = part * int32(band)
             count: Any = band
             if self._row_groups % band:
                 count = tirx.min(int32(band), int32(self._row_groups) - first)
-            if self.knobs.channels_outside:
-                return _loop("block", self._channel_groups, lambda n: self._pixels(group, n, first, count))
-            return _loop(
+            if self.knobs.channels_outside or self.knobs.weave:
+                return loop("block", self._channel_groups, lambda n: self._pixels(group, n, first, count))
+            return loop(
                 "pixels",
                 count,
-                lambda m: _loop("block", self._channel_groups, lambda n: self._group(group, n, first + m)),
+                lambda m: loop("block", self._channel_groups, lambda n: self._group(group, n, first + m)),
             )
 
         if not split:
-            return self._configured(_loop("task", groups * inner, task))
-        return _loop("task", groups * inner, lambda v: self._configured(task(v)), kind=ForKind.PARALLEL)
+            return self._configured(loop("task", groups * inner, task))
+        return loop("task", groups * inner, lambda v: self._configured(task(v)), kind=ForKind.PARALLEL)
 
     def _configured(self, body: Any) -> Any:
         """A task between loading its configuration and releasing the tiles."""
@@ -153,40 +122,82 @@ class _Writer:
             [
                 tirx.AllocBuffer(self._sums),
                 *(tirx.BufferStore(self._sums, int32(w), at) for w, at in zip(words, places, strict=True)),
-                _instruction("ldtilecfg", _address(self._sums, int32(0))),
+                instruction("ldtilecfg", address(self._sums, int32(0))),
                 body,
-                _instruction("tilerelease"),
+                instruction("tilerelease"),
             ]
         )
 
     def _pixels(self, group: Any, block: Any, first: Any, count: Any) -> Any:
-        return _loop("pixels", count, lambda m: self._group(group, block, first + m))
+        if self.knobs.weave:
+            return self._by_columns(block, lambda columns: self._woven(group, block, first, count, columns))
+        return loop("pixels", count, lambda m: self._group(group, block, first + m))
+
+    def _by_columns(self, block: Any, body: Callable[[int], Any]) -> Any:
+        """The last group of channels may have fewer columns of tiles."""
+        channels = self.knobs.channel_tiles
+        last = block == int32(self._channel_groups - 1)
+        return otherwise(self.problem.blocks % channels, last, channels, body)
 
     def _group(self, group: Any, block: Any, pixels: Any) -> Any:
         """One group of tiles; the last ones may have fewer rows or columns of tiles."""
-        rows, channels = self.knobs.row_tiles, self.knobs.channel_tiles
+        rows = self.knobs.row_tiles
+
+        def whole(count: int, columns: int) -> Any:
+            sums = self._summed(group, block, pixels, count, columns)
+            return tirx.SeqStmt([*sums, *self._outputs(group, block, pixels, count, columns)])
 
         def with_rows(columns: int) -> Any:
-            return _otherwise(
-                self.layout.count % rows,
-                pixels == int32(self._row_groups - 1),
-                rows,
-                lambda count: self._tiles(group, block, pixels, count, columns),
-            )
+            last = pixels == int32(self._row_groups - 1)
+            return otherwise(self.layout.count % rows, last, rows, lambda count: whole(count, columns))
 
-        last = block == int32(self._channel_groups - 1)
-        return _otherwise(self.problem.blocks % channels, last, channels, with_rows)
+        return self._by_columns(block, with_rows)
 
-    def _tiles(self, group: Any, block: Any, pixels: Any, rows: int, columns: int) -> Any:
-        """Sums of rows x columns tiles, and the output made of them."""
+    def _woven(self, group: Any, block: Any, first: Any, count: Any, columns: int) -> Any:
+        """Groups of tiles one after the other, each one's output among the products of the next."""
+        rows, final = self.knobs.row_tiles, self._row_groups - 1
+        rest = self.layout.count % rows
+
+        def sums(pixels: Any, tiles: int, follows: Any) -> list[Any]:
+            def between(step: Any) -> Any:
+                chosen = self._outputs(group, block, pixels - int32(1), rows, columns, step)
+                return tirx.IfThenElse(follows, sequence(chosen), None)
+
+            return self._summed(group, block, pixels, tiles, columns, between)
+
+        def outputs(pixels: Any, tiles: int) -> Any:
+            return sequence(self._outputs(group, block, pixels, tiles, columns))
+
+        first, count = (int32(value) if isinstance(value, int) else value for value in (first, count))
+        ends = first + count == int32(self._row_groups)
+        full = count - tirx.Cast("int32", ends) if rest else count
+        each = loop(
+            "pixels", full, lambda m: tirx.SeqStmt(sums(first + m, rows, m > int32(0))), kind=ForKind.SERIAL
+        )
+        behind = outputs(first + full - int32(1), rows)
+        if rest:
+            part = [*sums(int32(final), rest, full > int32(0)), outputs(int32(final), rest)]
+            behind = tirx.IfThenElse(ends, tirx.SeqStmt(part), behind)
+        return tirx.SeqStmt([each, behind])
+
+    def _summed(
+        self,
+        group: Any,
+        block: Any,
+        pixels: Any,
+        rows: int,
+        columns: int,
+        between: Callable[[Any], Any] | None = None,
+    ) -> list[Any]:
+        """The sums of rows x columns tiles; `between` gives what is done in each step of them besides."""
         sums, ld = self.knobs.row_tiles * self.knobs.channel_tiles, self.knobs.channel_tiles
-        places = [_Row.of(self, pixels * int32(self.knobs.row_tiles) + int32(row)) for row in range(rows)]
+        places = self._rows(pixels, rows)
         pairs = [(row, column) for column in range(columns) for row in range(rows)]
 
         def accumulator(row: int, column: int) -> Any:
-            return _tile(row * ld + column)
+            return tile_number(row * ld + column)
 
-        def step(tap_row: Any, tap_column: Any, part: Any) -> Any:
+        def step(tap_row: Any, tap_column: Any, part: Any, number: Any) -> Any:
             weights = self._weight_place(group, block, tap_row, tap_column, part)
             data = self._data_place(group, tap_row, tap_column, part)
             loads = []
@@ -197,42 +208,68 @@ class _Writer:
                     moved = weights + int32(place * self.problem.weight_strides[0])
                     loads.append(self._load_weights(sums + self.knobs.row_tiles + place, moved))
             products = [
-                _instruction(
+                instruction(
                     "tdpbusd",
                     accumulator(row, column),
-                    _tile(sums + row),
-                    _tile(sums + self.knobs.row_tiles + column),
+                    tile_number(sums + row),
+                    tile_number(sums + self.knobs.row_tiles + column),
                 )
                 for row, column in pairs
             ]
-            return tirx.SeqStmt([*loads, *products])
+            return tirx.SeqStmt([*loads, *products, *([between(number)] if between else [])])
 
-        zeros = [_instruction("tilezero", accumulator(*pair)) for pair in pairs]
+        zeros = [instruction("tilezero", accumulator(*pair)) for pair in pairs]
         stores = [
-            _instruction(
+            instruction(
                 "tilestored64",
                 accumulator(row, column),
-                _address(self._sums, int32((row * self.layout.rows * ld + column) * LANES), "w"),
-                _bytes(4 * LANES * ld),
+                address(self._sums, int32((row * self.layout.rows * ld + column) * LANES), "w"),
+                byte_count(4 * LANES * ld),
             )
             for row, column in pairs
         ]
-        outputs = [self._output(group, block, places[row], row, columns) for row in range(rows)]
-        return tirx.SeqStmt([*zeros, self._reduction(step), *stores, *outputs])
+        return [*zeros, self._reduction(step), *stores]
 
-    def _reduction(self, step: Callable[[Any, Any, Any], Any]) -> Any:
+    def _rows(self, pixels: Any, rows: int) -> list[TileRow]:
+        return [
+            TileRow.of(
+                self.problem, self.layout, self.knobs.flat, pixels * int32(self.knobs.row_tiles) + int32(row)
+            )
+            for row in range(rows)
+        ]
+
+    def _outputs(
+        self, group: Any, block: Any, pixels: Any, rows: int, columns: int, step: Any = None
+    ) -> list[Any]:
+        """The output of a group of tiles, or the part of it that belongs to a step of the next group's sums."""
+        places = self._rows(pixels, rows)
+        if step is not None:
+            steps = self.problem.kernel[0] * self.problem.kernel[1] * len(self.problem.steps)
+            share = ceil_div(self.layout.rows, steps)
+            begin, end = step * int32(share), (step + int32(1)) * int32(share)
+            places = [place.part(begin, end) for place in places]
+        return [self._writer.tile(group, block, place, row, columns) for row, place in enumerate(places)]
+
+    def _reduction(self, step: Callable[[Any, Any, Any, Any], Any]) -> Any:
+        """A loop over all steps: rows and columns of taps, parts of the channels, and the step's number."""
         height, width = self.problem.kernel
         parts = len(self.problem.steps)
+
+        def numbered(y: Any, x: Any, p: Any) -> Any:
+            tap = y * int32(width) + x
+            number = p * int32(height * width) + tap if self.knobs.taps_inside else tap * int32(parts) + p
+            return step(y, x, p, number)
+
         if self.knobs.taps_inside:
-            return _loop(
+            return loop(
                 "part",
                 parts,
-                lambda p: _loop("kh", height, lambda y: _loop("kw", width, lambda x: step(y, x, p))),
+                lambda p: loop("kh", height, lambda y: loop("kw", width, lambda x: numbered(y, x, p))),
             )
-        return _loop(
+        return loop(
             "kh",
             height,
-            lambda y: _loop("kw", width, lambda x: _loop("part", parts, lambda p: step(y, x, p))),
+            lambda y: loop("kw", width, lambda x: loop("part", parts, lambda p: numbered(y, x, p))),
         )
 
     def _data_place(self, group: Any, tap_row: Any, tap_column: Any, part: Any) -> Any:
@@ -256,124 +293,13 @@ class _Writer:
         return place
 
     def _load_data(self, tile: int, place: Any) -> Any:
-        stride = _bytes(self.problem.column_stride)
-        return _instruction("tileloadd64", _tile(tile), _address(self.problem.data, place), stride)
+        stride = byte_count(self.problem.column_stride)
+        return instruction("tileloadd64", tile_number(tile), address(self.problem.data, place), stride)
 
     def _load_weights(self, tile: int, place: Any) -> Any:
-        return _instruction("tileloadd64", _tile(tile), _address(self.problem.weights, place), _bytes(_LINE))
-
-    def _output(self, group: Any, block: Any, place: _Row, tile: int, columns: int) -> Any:
-        """The output of one tile's pixels in `columns` blocks of channels."""
-        whole = columns * LANES
-        own = self.problem.channels - (self.problem.blocks - columns) * LANES
-        last = block == int32(self._channel_groups - 1)
-
-        def row(number: Any) -> Any:
-            image, y, x = place.pixel(number)
-            line = int32(tile * self.layout.rows) + number
-
-            def lanes(count: int) -> Any:
-                first = group * int32(self.problem.channels) + block * int32(self.knobs.channel_tiles * LANES)
-                runs = [whole] if count == whole else _runs(count)
-                begin = [sum(runs[:position]) for position in range(len(runs))]
-                return _sequence(
-                    [
-                        self._vector((image, y, x), first + int32(start), line, start, run)
-                        for start, run in zip(begin, runs, strict=True)
-                    ]
-                )
-
-            if own == whole:
-                stored = lanes(whole)
-            elif self._channel_groups == 1 or columns != self.knobs.channel_tiles:
-                stored = lanes(own)
-            else:
-                stored = tirx.IfThenElse(last, lanes(own), lanes(whole))
-            if self.layout.pitch == self.layout.width:
-                return stored
-            return tirx.IfThenElse(x < int32(self.layout.width), stored, None)
-
-        return _loop("row", place.count, row, place.skipped)
-
-    def _vector(self, pixel: Sequence[Any], channel: Any, line: Any, start: int, lanes: int) -> Any:
-        def one(lane: Any) -> Any:
-            return self._element((*pixel, channel + lane), self._sums[line, int32(start) + lane])
-
-        return _loop("lane", lanes, one, kind=ForKind.VECTORIZED)
-
-    def _element(self, index: Sequence[Any], value: Any) -> Any:
-        """The block "output" for one element, its sum replaced by `value`."""
-        output, sums = self.problem.output, self.problem.sums
-        extents = (self.problem.batch, self.problem.height, self.problem.width)
-        axes = [axis.var for axis in output.iter_vars]
-        long = [index[place] for place, extent in enumerate(extents) if extent > 1]
-        replaced = {axes[-1]: index[-1]}
-        for axis in output.iter_vars[:-1]:
-            replaced[axis.var] = long.pop(0) if int(axis.dom.extent) > 1 else int32(0)
-        replaced.update((name, tirx.Var(name.name, name.ty)) for name in self._bound)
-
-        def load(found: Any) -> Any:
-            return value if found.source.same_as(sums) else found
-
-        def variable(found: Any) -> Any:
-            return replaced.get(found, found)
-
-        return tvm_ffi.structural_map(output.body, [(TensorLoad, load), (tirx.Var, variable)])
-
-
-def _otherwise(rest: int, last: Any, whole: int, body: Callable[[int], Any]) -> Any:
-    """`body(whole)`, or `body(rest)` for the last group where that has fewer."""
-    if not rest:
-        return body(whole)
-    return tirx.IfThenElse(last, body(rest), body(whole))
-
-
-def _runs(count: int) -> list[int]:
-    """Vectors that make up a number of channels: whole ones, then powers of two."""
-    rest = count % LANES
-    return [LANES] * (count // LANES) + [part for part in (8, 4, 2, 1) if rest & part]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One tile's place in the output: image, row of it (None in flat runs), first pixel, and its place in the data."""
-
-    layout: TileLayout
-    image: Any
-    y: Any
-    base: Any
-    start: Any
-    skipped: Any
-    count: Any
-
-    @classmethod
-    def of(cls, writer: _Writer, tile: Any) -> _Row:
-        layout, problem = writer.layout, writer.problem
-        run, part = tirx.floordiv(tile, int32(layout.tiles)), tirx.floormod(tile, int32(layout.tiles))
-        wanted = part * int32(layout.rows)
-        base: Any = wanted
-        skipped: Any = 0
-        count: Any = layout.rows
-        if not layout.exact:
-            base = tirx.min(wanted, int32(layout.length - layout.rows))
-            skipped = wanted - base
-            count = int32(layout.rows) - skipped
-        flat = writer.knobs.flat
-        image = run if flat else tirx.floordiv(run, int32(problem.height))
-        image = image if problem.batch > 1 else int32(0)
-        y = None if flat else tirx.floormod(run, int32(problem.height))
-        start = image * int32(problem.image_stride) + base * int32(problem.column_stride)
-        if y is not None:
-            start = start + y * int32(problem.row_stride)
-        return cls(layout, image, y, base, start, skipped, count)
-
-    def pixel(self, number: Any) -> tuple[Any, Any, Any]:
-        """Image, row and column of a row of the tile."""
-        place = self.base + number
-        if self.y is not None:
-            return self.image, self.y, place
-        pitch = int32(self.layout.pitch)
-        return self.image, tirx.floordiv(place, pitch), tirx.floormod(place, pitch)
+        return instruction(
+            "tileloadd64", tile_number(tile), address(self.problem.weights, place), byte_count(_LINE)
+        )
 
 
 def write_tiles(problem: TileProblem, layout: TileLayout, knobs: TileKnobs) -> Any:

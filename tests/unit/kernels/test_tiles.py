@@ -85,9 +85,10 @@ def test_register_tiles_are_among_the_configurations() -> None:
     ("case", "tiles"),
     [
         (POINTWISE, True),
-        (ConvCase(56, 56, 16, 96), False),
+        (ConvCase(56, 56, 8, 96), False),
+        (ConvCase(56, 56, 16, 96), True),
         (ConvCase(112, 112, 32, 16), True),
-        (ConvCase(32, 32, 3, 16, 3, 2, 1), False),
+        (ConvCase(32, 32, 3, 16, 3, 2, 1), True),
         (ConvCase(32, 32, 3, 64, 7, 2, 3), True),
         (ConvCase(14, 14, 256, 256, 3, 1, 1), True),
         (ConvCase(28, 28, 32, 64, 3, 1, 1, groups=8), False),
@@ -99,6 +100,32 @@ def test_what_has_few_channels_stays_in_registers(case: ConvCase, tiles: bool) -
     assert isinstance(template, ConvAmxTemplate)
     assert template.space().is_valid(template.default())
     assert (template.default()["registers"] == 0) == tiles
+
+
+@pytest.mark.parametrize(
+    ("case", "flat", "weave"),
+    [
+        (ConvCase(28, 28, 128, 128, 3, 1, 1), 0, 1),
+        (ConvCase(7, 7, 512, 512, 3, 1, 1), 1, 1),
+        (ConvCase(14, 14, 64, 384), 1, 1),
+        (ConvCase(4, 4, 256, 64), 1, 0),
+    ],
+    ids=str,
+)
+def test_default_runs_and_weaving(case: ConvCase, flat: int, weave: int) -> None:
+    """Flat runs where they need clearly fewer tiles; weaving where there is a next group of tiles."""
+    template = task_of(case).template()
+    assert isinstance(template, ConvAmxTemplate)
+    default = template.default()
+    assert template.space().is_valid(default)
+    assert (default["registers"], default["flat"], default["weave"]) == (0, flat, weave)
+
+
+def test_woven_groups_have_no_instructions_of_tiles_twice() -> None:
+    """Outputs stand beside the products of the next group and once behind them; products do not."""
+    found = instructions(dataclasses.replace(POINTWISE, height=15), knobs(channels_outside=1, weave=1))
+    assert found["tilezero"] == found["tilestored"] == 4 + 2
+    assert found["ldtilecfg"] == found["tilerelease"] == 1
 
 
 def test_one_pixel_is_left_to_vectors() -> None:
@@ -142,7 +169,8 @@ def test_configuration_is_what_the_processor_reads() -> None:
         (2, 2, 2, ALL, 0, 0, 0),
         (2, 2, 0, 0, 0, 0, 0),
         (2, 2, 0, ALL, 0, 0, 3),
-        (2, -2, 0, ALL, 0, 0, 0),
+        (2, -2, 0, ALL, 0, 0, 0, 0),
+        (2, 2, 0, ALL, 0, 0, 0, 2),
     ],
 )
 def test_knobs_that_cannot_be_are_refused(values: tuple[int, ...]) -> None:
