@@ -12,6 +12,7 @@ from typing import Any
 
 import autotune_qnn
 from autotune_qnn.build.history import History, scheduled_by
+from autotune_qnn.build.linker import find_linker, first_reason
 from autotune_qnn.build.manifest import (
     Manifest,
     TensorSpec,
@@ -113,14 +114,14 @@ def now() -> str:
 
 def _export(executable: Any, library: Path, target: TargetSpec) -> None:
     """Link into a folder beside the destination, then move the finished file there in one step."""
+    find_linker()
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{library.name}.") as folder:
         temporary = Path(folder) / "library.so"
         sources = [str(write_source(Path(folder)))] if target.isa is Isa.AMX_INT8 else []
         try:
             executable.export_library(str(temporary), addons=sources)
         except RuntimeError as error:
-            first = str(error).strip().splitlines()[0]
-            raise BuildError(f"{library} could not be linked (is g++ installed?): {first}") from error
+            raise BuildError(f"{library} could not be linked: {first_reason(str(error))}") from error
         settle(temporary, library)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from autotune_qnn.build.history import History, no_history, with_pool
+from autotune_qnn.build.linker import find_linker
 from autotune_qnn.build.manifest import manifest_path
 from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
@@ -22,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the subcommand. Without a log, --untuned is needed: a slow library should not be a surprise."""
     target = parse_target(arguments.target, to_run=False)
     check_threads(arguments.threads)
+    find_linker()
     check_writable(arguments.output, "--output")
     source = import_model(arguments)
     model = source.model

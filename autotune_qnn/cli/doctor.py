@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.metadata
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune_qnn.build.linker import find_linker
 from autotune_qnn.cli.main import check_ffi
 from autotune_qnn.cli.terminal import show
 from autotune_qnn.errors import (
@@ -89,7 +88,7 @@ def _checks(target: str, log_dir: Path) -> list[Check]:
     checks += [
         Check("tvm-ffi pin", _ffi_pin),
         Check("storing a module", _stores_modules),
-        Check("linker", _linker),
+        Check("linker", find_linker),
         Check("target", lambda: _target(target)),
         Check("log folder", lambda: _log_folder(log_dir)),
     ]
@@ -135,16 +134,6 @@ def _stores_modules() -> str:
         lines = child.stderr.decode(errors="replace").strip().splitlines()
         raise BuildError(f"TVM failed: {lines[-1] if lines else 'without a word'}")
     return "saved and loaded"
-
-
-def _linker() -> str:
-    """What TVM's export looks for, in its order."""
-    wanted = [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)]
-    for name in (*wanted, "g++", "gcc", "clang++", "clang", "cc"):
-        found = shutil.which(name)
-        if found:
-            return found
-    raise BuildError("no C++ compiler to link libraries with; install one, for example: apt-get install g++")
 
 
 def _target(text: str) -> str:

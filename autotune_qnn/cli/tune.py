@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune_qnn.build.history import no_history, with_pool
+from autotune_qnn.build.linker import find_linker
 from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
 from autotune_qnn.cli.evaluate import evaluate, open_inputs
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = parse_target(arguments.target, to_run=True)
     options = _options(arguments)
     check_threads(arguments.threads)
+    find_linker()
     check_writable(arguments.json, "--json")
     check_writable(arguments.output, "--output")
     source = import_model(arguments)

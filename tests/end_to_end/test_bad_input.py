@@ -103,6 +103,30 @@ def test_unwritable_log_folder(fails: Callable[..., str], model: Path, tmp_path:
     assert "--log-dir" in line
 
 
+def test_no_compiler_to_link_with(
+    fails: Callable[..., str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("build", "--untuned", "--model", model, "--target", TARGET, "--output", tmp_path / "net.so")
+    for variable in ("CXX", "CC"):
+        monkeypatch.delenv(variable, raising=False)
+    with monkeypatch.context() as changed:
+        changed.setenv("PATH", str(tmp_path))
+        assert "install g++" in fails(10, *words)
+    monkeypatch.setenv("CXX", "none-of-this-name")
+    assert "none-of-this-name" in fails(10, *words)
+
+
+def test_a_compiler_that_fails_is_quoted(
+    fails: Callable[..., str], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = tmp_path / "full"
+    compiler.write_text("#!/bin/sh\necho final link failed: No space left on device\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    words = ("build", "--untuned", "--model", model, "--target", TARGET, "--output", tmp_path / "net.so")
+    assert "No space left on device" in fails(10, *words)
+
+
 def test_no_log_to_build_from(fails: Callable[..., str], model: Path, tmp_path: Path) -> None:
     line = fails(6, "build", "--model", model, "--target", TARGET, "--output", tmp_path / "net.so")
     assert "no tuning log" in line
