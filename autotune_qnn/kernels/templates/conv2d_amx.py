@@ -197,6 +197,8 @@ class ConvAmxTemplate:
             even = {band: min(evenness(ceil_div(groups, band), self.threads), _EVEN) for band in fitting}
             fitting = [band for band in fitting if even[band] == max(even.values())]
         values["band"] = max(fitting)
+        if values["band"] == 1 and not values["split"]:
+            values["band"] = ALL  # in a band of one group nothing is woven
 
     def apply(self, sch: Any, config: Config) -> None:
         """Schedule the blocks data_pad, window_sum, conv, corrected and output.

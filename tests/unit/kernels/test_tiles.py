@@ -108,6 +108,7 @@ def test_what_has_few_channels_stays_in_registers(case: ConvCase, tiles: bool) -
         (ConvCase(28, 28, 128, 128, 3, 1, 1), 0, 1),
         (ConvCase(7, 7, 512, 512, 3, 1, 1), 1, 1),
         (ConvCase(14, 14, 64, 384), 1, 1),
+        (POINTWISE, 1, 1),
         (ConvCase(4, 4, 256, 64), 1, 0),
     ],
     ids=str,
