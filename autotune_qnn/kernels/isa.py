@@ -34,6 +34,7 @@ class DotShape:
         intrinsic: name of the registered tensor intrinsic, empty where plain loops do the work.
         depthwise_intrinsic: the same for the depthwise dot product.
         tiles: whether the instruction set also has AMX's int8 tiles, which multiply the same packed weights.
+        rate: steps that a core begins in a cycle. Where these are two, the same two ports do all other work on vectors.
     """
 
     lanes: int
@@ -45,6 +46,7 @@ class DotShape:
     intrinsic: str
     depthwise_intrinsic: str
     tiles: bool = False
+    rate: int = 1
 
     @property
     def steps(self) -> int:

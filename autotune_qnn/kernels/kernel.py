@@ -19,7 +19,7 @@ from autotune_qnn.kernels.anchors.overlap import Blocks, Placement, store_overla
 from autotune_qnn.kernels.channel_moves import RESHAPES
 from autotune_qnn.kernels.elements import ElementCall, element_rule, is_channelwise
 from autotune_qnn.kernels.inputs import KernelInputs
-from autotune_qnn.kernels.isa import Isa, dot_shape
+from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.lane import Lane
 from autotune_qnn.kernels.operand import LaneFunction, Operand
 from autotune_qnn.kernels.starts import started
@@ -76,9 +76,11 @@ def _extents(tensor: Any) -> tuple[int, ...]:
 class _Builder:
     """Builds the lanes of a group's operators one after the other."""
 
-    def __init__(self, group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> None:
+    def __init__(
+        self, group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, dot: DotShape
+    ) -> None:
         self.inputs = KernelInputs()
-        self.isa = isa
+        self.dot = dot
         self.output = output
         self.channelwise = len(group.inputs) == 1 and all(is_channelwise(call) for _, call in group.steps[1:])
         self.store: Callable[[Operand], Any] | None = None
@@ -133,7 +135,6 @@ class _Builder:
         """The lanes of the operator that the kernel is built around."""
         name = str(call.op.name)
         operands = tuple(self._operand(argument) for argument in call.args)
-        dot = dot_shape(self.isa)
         result = anchor_rule(name)(
             AnchorCall(
                 name,
@@ -143,7 +144,7 @@ class _Builder:
                 _dtype(call),
                 bias,
                 self.inputs,
-                dot,
+                self.dot,
                 self.output,
                 self.channelwise,
             )
@@ -229,12 +230,14 @@ def _stored(builder: _Builder, func: Any, shape: tuple[int, ...]) -> Any:
     return func if _extents(func.params[-1]) == shape else store_overlapping(func, shape[-1])
 
 
-def build_kernel(group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, isa: Isa) -> Kernel:
+def build_kernel(
+    group: KernelGroup, storage: Mapping[Any, Storage], output: Storage, dot: DotShape
+) -> Kernel:
     """Build the PrimFunc of a group.
 
     `storage` says how each input is kept in memory and `output` how the result is to be.
     """
-    builder = _Builder(group, storage, output, isa)
+    builder = _Builder(group, storage, output, dot)
     _define_all(builder, group.steps)
     last = group.steps[-1][0]
     shape = _shape(last)

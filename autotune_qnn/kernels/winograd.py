@@ -34,17 +34,41 @@ INVERSE = pow(ODD, -1, 1 << 32)
 WEIGHTS = np.array([[6, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 6]])
 """U, with s = 1, -4, -4, 1, 1, 4."""
 _GAIN = 1.1
-_MACS_PER_NS = 110.0
-_VNNI_MACS_PER_NS = 225.0
-_DATA_NS = 1.5
-_OUTPUT_NS = 3.8
-_OUTPUTS_PER_NS = 16.0
-_WEIGHT_NS = 0.8
+"""What is worth another form."""
 _STORED_BYTES = 768 << 10
-"""Rough speeds of one thread: products of 16 bits and of 8 with VNNI, transforms of a tile's channels and of weights;
-and the gain that is worth another form.
-"""
 _RANGE = 1 << (32 - SHIFT)
+
+
+@dataclass(frozen=True, slots=True)
+class _Speeds:
+    """Rough speeds of one thread.
+
+    Attributes:
+        macs, vnni_macs: products of 16 bits and of 8 with VNNI, a nanosecond.
+        data, narrow_data, output: nanoseconds of transforms of a tile's channel, in whole vectors of 16 bits and in
+            halves of them, and of an output channel.
+        weight: nanoseconds to transform one.
+        outputs: of a direct convolution, a nanosecond.
+        blocks: vectors of output channels without which direct products wait for loads.
+    """
+
+    macs: float
+    vnni_macs: float
+    data: float
+    narrow_data: float
+    output: float
+    weight: float
+    outputs: float
+    blocks: int
+
+
+_SPEEDS = {
+    1: _Speeds(110.0, 225.0, 1.5, 1.5, 3.8, 0.8, 16.0, 2),
+    2: _Speeds(160.0, 320.0, 2.2, 4.4, 3.9, 0.8, 8.3, 1),
+}
+"""By products that a core begins in a cycle: as measured where other work runs beside them, and with two at 2.5 GHz,
+whose ports all other work shares, as counted from its instructions.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,7 @@ class WinogradGeometry:
 
     conv: ConvGeometry
     lanes: int
+    rate: int = 1
 
     @classmethod
     def of(cls, conv: ConvGeometry, dot: DotShape) -> WinogradGeometry | None:
@@ -62,7 +87,7 @@ class WinogradGeometry:
         whole = conv.channels % dot.lanes == 0 == conv.out_channels % dot.lanes
         if not (plain and fits and whole and dot.intrinsic) or dot.tiles:
             return None
-        return cls(conv, dot.lanes)
+        return cls(conv, dot.lanes, dot.rate)
 
     @property
     def rows(self) -> int:
@@ -109,17 +134,19 @@ class WinogradGeometry:
     @property
     def nanoseconds(self) -> float:
         """About how long one thread takes."""
-        transforms = self.conv.channels * _DATA_NS + self.conv.out_channels * _OUTPUT_NS
-        weights = 0.0 if self.stored else self._weights * _WEIGHT_NS
-        return self.products / _MACS_PER_NS + self.tiles * transforms + weights
+        speeds, channels = _SPEEDS[self.rate], self.conv.channels
+        data = speeds.data if channels % (2 * self.lanes) == 0 else speeds.narrow_data
+        transforms = channels * data + self.conv.out_channels * speeds.output
+        weights = 0.0 if self.stored else self._weights * speeds.weight
+        return self.products / speeds.macs + self.tiles * transforms + weights
 
     def pays(self, dot: DotShape) -> bool:
         """Whether this is faster than summing the windows' products."""
-        conv = self.conv
+        conv, speeds = self.conv, _SPEEDS[self.rate]
         outputs = conv.batch * conv.out_height * conv.out_width * conv.out_channels
-        macs = conv.macs / conv.out_channels * conv.padded_group_outputs(2 * dot.lanes)
-        speed = _VNNI_MACS_PER_NS if not dot.widened else _MACS_PER_NS
-        return _GAIN * self.nanoseconds < macs / speed + outputs / _OUTPUTS_PER_NS
+        macs = conv.macs / conv.out_channels * conv.padded_group_outputs(speeds.blocks * dot.lanes)
+        speed = speeds.vnni_macs if not dot.widened else speeds.macs
+        return _GAIN * self.nanoseconds < macs / speed + outputs / speeds.outputs
 
 
 def transformed(weights: NDArray[np.int32], lanes: int) -> NDArray[np.int16]:

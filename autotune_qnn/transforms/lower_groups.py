@@ -14,7 +14,7 @@ from tvm import relax
 from autotune_qnn.dialect.constants import constant, is_constant
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import needs_unsigned
-from autotune_qnn.kernels.isa import Isa
+from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.kernel import Kernel, KernelGroup, build_kernel
 from autotune_qnn.kernels.storage import Storage, external, internal
 from autotune_qnn.transforms.grouping import (
@@ -64,8 +64,8 @@ def _function(builder: Any, parameters: list[Any]) -> Iterator[None]:
 class GroupLowering:
     """Lowers the function "main" of a module in the QNN dialect."""
 
-    def __init__(self, mod: Any, isa: Isa) -> None:
-        self.isa = isa
+    def __init__(self, mod: Any, dot: DotShape) -> None:
+        self.dot = dot
         self.function = mod["main"]
         self.builder = relax.BlockBuilder()
         self.kernels: dict[str, LoweredKernel] = {}
@@ -123,7 +123,7 @@ class GroupLowering:
         output = (external if self._used_only_as_output(last) else internal)(dtype_of(last))
         storages = tuple(tensor.storage for tensor in tensors)
         storage = dict(zip(group.inputs, storages, strict=True))
-        kernel = build_kernel(KernelGroup(group.steps, group.inputs), storage, output, self.isa)
+        kernel = build_kernel(KernelGroup(group.steps, group.inputs), storage, output, self.dot)
         lowered = self._global(kernel, storages, output)
         lowered.groups.append(group)
         arguments = [tensor.expression for tensor in tensors]

@@ -8,7 +8,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from autotune_qnn.kernels.isa import Isa
+from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.transforms.legalizations import LEGALIZATIONS
 from autotune_qnn.transforms.lower_groups import GroupLowering, LoweredKernel
 
@@ -31,14 +31,14 @@ def lower_plain_operators(mod: Any, target: Any) -> Any:
 
 
 def to_kernels(
-    mod: Any, isa: Isa, target: Any, dump: Dump | None = None
+    mod: Any, dot: DotShape, target: Any, dump: Dump | None = None
 ) -> tuple[Any, dict[str, LoweredKernel]]:
     """Lower a module in the QNN dialect to one whose "main" only calls kernels.
 
     Returns the module, and the kernels built from QNN operators by the name of their global function; other
     PrimFuncs come from plain Relax operators.
     """
-    lowering = GroupLowering(mod, isa)
+    lowering = GroupLowering(mod, dot)
     grouped = lowering.run()
     if dump is not None:
         dump("grouped", grouped)

@@ -216,3 +216,20 @@ def test_a_cpu_without_a_well_known_name_is_native(monkeypatch: pytest.MonkeyPat
 def test_cores_are_written_as_ranges() -> None:
     assert host.core_list(frozenset({0, 1, 2, 5, 7, 8})) == "0-2,5,7-8"
     assert host.core_list(frozenset()) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("llvm -mcpu=cascadelake", 2),
+        ("llvm -mcpu=sapphirerapids", 2),
+        ("llvm -mcpu=sapphirerapids -mattr=-amx-int8", 2),
+        ("llvm -mcpu=skylake-avx512 -mattr=+avx512vnni", 2),
+        ("llvm -mcpu=skylake-avx512", 1),
+        ("llvm -mcpu=znver4", 1),
+        ("llvm -mcpu=alderlake", 1),
+        ("llvm", 1),
+    ],
+)
+def test_products_a_cycle(text: str, rate: int) -> None:
+    assert TargetSpec.parse(text).dot.rate == rate

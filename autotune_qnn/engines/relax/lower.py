@@ -39,7 +39,7 @@ def lower(mod: Any, target: TargetSpec, threads: int, dump: Dump | None = None) 
 
     Raises BuildError where an operator has no kernel.
     """
-    lowered, kernels = to_kernels(mod, target.isa, target.tvm(), dump)
+    lowered, kernels = to_kernels(mod, target.dot, target.tvm(), dump)
     calls, outputs = _calls(lowered)
     tasks: list[TuningTask] = []
     names: Counter[str] = Counter()

@@ -10,7 +10,7 @@ import platform
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
@@ -18,7 +18,7 @@ from tvm.target import codegen
 
 from autotune_qnn.errors import TargetError
 from autotune_qnn.host import HOST_FLAG_OF_FEATURE, TILE_FLAGS, host_flags, tiles_refused
-from autotune_qnn.kernels.isa import Isa
+from autotune_qnn.kernels.isa import DotShape, Isa, dot_shape
 
 _ALWAYS = ("+fast-dpwssd",)
 """For how LLVM orders code, no instructions: without it LLVM takes vpdpwssd apart, for CPUs on which it is slow."""
@@ -31,6 +31,20 @@ _ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "
 _VNNI = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512vnni"})
 _NAMED = ("haswell", "alderlake", "skylake-avx512", "cascadelake", "sapphirerapids")
 """CPUs by whose names a better target is suggested, the plainest first."""
+_TWO_PRODUCTS = frozenset(
+    {
+        "skylake-avx512",
+        "skx",
+        "cascadelake",
+        "cooperlake",
+        "icelake-server",
+        "sapphirerapids",
+        "emeraldrapids",
+        "graniterapids",
+        "graniterapids-d",
+    }
+)
+"""CPUs that begin two products of 512 bits in a cycle."""
 
 _NEEDED = {
     Isa.AMX_INT8: _VNNI | {"amx-tile", "amx-int8"},
@@ -112,6 +126,12 @@ class TargetSpec:
     def isa(self) -> Isa:
         """The most capable instruction set whose features the target has all of."""
         return next(isa for isa in Isa if _NEEDED[isa] <= self.features)
+
+    @property
+    def dot(self) -> DotShape:
+        """The dot-product step of the instruction set, and how many of them the CPU begins in a cycle."""
+        wide = self.isa in (Isa.AMX_INT8, Isa.AVX512_VNNI)
+        return replace(dot_shape(self.isa), rate=2 if wide and self.mcpu in _TWO_PRODUCTS else 1)
 
     @property
     def architecture(self) -> str:

@@ -28,6 +28,7 @@ from autotune_qnn.kernels.templates.primitives import (
     unroll_all,
     vectorize_last,
 )
+from autotune_qnn.kernels.templates.two_products import product_cycles
 
 _UNROLLED_STEPS = 64
 _LONGEST_UNROLL = 256
@@ -37,8 +38,12 @@ _SHORT_SUM = 16
 """Steps of a sum that takes no longer than what is computed from it."""
 _LONGEST_WOVEN = 64
 """Steps of sums between which the last tile's outputs are computed by default."""
-_WOVEN_SUMS, _WOVEN_STEPS = 8, 128
-"""Vectors of sums in such a tile, and multiplications that are unrolled."""
+_WOVEN_SUMS, _MORE_WOVEN_SUMS, _WOVEN_STEPS = 8, 14, 128
+"""Vectors of sums in such a tile, the most of them for long sums by two products a cycle, and multiplications that are
+unrolled.
+"""
+_LONG_WOVEN, _LEAST_PIXELS = 32, 2
+"""Steps of those sums, and pixels of any woven tile."""
 _MOST_LINES = 4
 """Lines of weights that one tile fetches at once; more would keep its own loads waiting."""
 _MOST_STREAMS = 8
@@ -154,15 +159,17 @@ class ConvTemplate:
                         best = (found, values)
         return None if best is None else best[1]
 
-    @staticmethod
-    def _woven_score(tile: Mapping[str, int]) -> float | None:
+    def _woven_score(self, tile: Mapping[str, int]) -> float | None:
         """How good a tile is whose outputs are computed during the next one's sums, None where it is not.
 
         Both tiles' sums are in registers, and outputs are stored by fours. A load of weights takes as long as two
         broadcasts.
         """
         blocks, pixels = tile["blocks"], tile["rows"] * tile["columns"]
-        if pixels < 2 or pixels * blocks != _WOVEN_SUMS:
+        if self.dot.rate > 1 and self._steps >= _LONG_WOVEN:
+            fits = pixels >= _LEAST_PIXELS and _WOVEN_SUMS <= pixels * blocks <= _MORE_WOVEN_SUMS
+            return 1 / product_cycles(pixels, blocks) - tile["rows"] / 1000 if fits else None
+        if pixels < _LEAST_PIXELS or pixels * blocks != _WOVEN_SUMS:
             return None
         return pixels * blocks / (2 * blocks + pixels) - tile["rows"] / 1000
 
@@ -173,6 +180,8 @@ class ConvTemplate:
         if self.dot.intrinsic and self._steps <= _SHORT_SUM:
             return min(reuse, 1.0) - pixels * blocks / 64
         streams = float(bool(self.dot.intrinsic) and blocks > _MOST_STREAMS)
+        if self.dot.rate > 1:
+            return 1 / product_cycles(pixels, blocks) - tile["rows"] / 1000 - streams
         return min(reuse, 1.75) + min(pixels * blocks, 16) / 64 - tile["rows"] / 1000 - streams
 
     @property

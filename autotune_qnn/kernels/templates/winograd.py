@@ -24,6 +24,7 @@ from autotune_qnn.kernels.templates.primitives import (
     unroll_all,
     vectorize_last,
 )
+from autotune_qnn.kernels.templates.two_products import product_cycles
 from autotune_qnn.kernels.winograd import POINTS, WinogradGeometry
 
 _LONGEST_UNROLL = 256
@@ -33,13 +34,6 @@ _EVEN = 0.85
 _COPIED = 16
 _BANDS, _CHUNKS = 1, 2
 """What is spread over threads."""
-
-
-def _score(values: Mapping[str, int]) -> float:
-    """How good a register tile seems: enough accumulators to hide the latency of products, one vector of weights."""
-    pixels = values["rows"] * values["columns"]
-    accumulators = pixels * values["blocks"]
-    return min(accumulators, _ACCUMULATORS) - values["blocks"] - pixels / 16
 
 
 @dataclass(frozen=True)
@@ -107,11 +101,21 @@ class WinogradTemplate:
             for columns in knobs["columns"]
             for blocks in knobs["blocks"]
         ]
-        best = max((values for values in tiles if self._fits(values)), key=_score)
+        best = max((values for values in tiles if self._fits(values)), key=self._score)
         best["chunk"] = self._chunk(best, geometry.blocks)
         if worthwhile(geometry.nanoseconds, self.threads, self.threads):
             best.update(self._spread(best))
         return Config.from_mapping({name: best[name] for name in knobs})
+
+    def _score(self, values: Mapping[str, int]) -> float:
+        """How good a register tile seems: enough accumulators to hide the latency of products and, where a cycle
+        begins one product, one vector of weights.
+        """
+        pixels = values["rows"] * values["columns"]
+        if self.dot.rate > 1:
+            return 1 / product_cycles(pixels, values["blocks"])
+        accumulators = pixels * values["blocks"]
+        return min(accumulators, _ACCUMULATORS) - values["blocks"] - pixels / 16
 
     def _chunk(self, values: Mapping[str, int], most: int) -> int:
         """The largest chunk up to `most` whose products stay in the cache."""
