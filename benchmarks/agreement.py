@@ -110,7 +110,11 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", choices=[str(kind) for kind in Weights], default=str(Weights.RANDOM))
     parser.add_argument("--target", default="native")
     parser.add_argument("--json", type=Path, help="write the rows there, after each network")
-    return parser.parse_args(words)
+    given = parser.parse_args(words)
+    for folder in given.images:
+        if not folder.is_dir():
+            parser.error(f"--images: there is no folder {folder}")
+    return given
 
 
 def main() -> int:

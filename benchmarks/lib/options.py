@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from autotune_qnn.cli.results import check_writable
 from autotune_qnn.errors import UsageError
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
@@ -64,6 +65,12 @@ def parse(arguments: Sequence[str], cache: Path) -> Options:
     given = _parser(cache).parse_args(arguments)
     if given.rounds < 1 or given.seconds <= 0 or given.trials < 0:
         raise UsageError("--rounds and --seconds have to be positive, --trials must not be negative")
+    for path, option in (
+        (given.json, "--json"),
+        (given.markdown, "--markdown"),
+        (given.chart, "--chart"),
+    ):
+        check_writable(path, option)
     return Options(
         models=chosen([network.name for network in NETWORKS], given.models, "network"),
         engines=chosen(list(ENGINES), given.engines, "engine"),

@@ -119,6 +119,8 @@ def test_options_become_cases() -> None:
         ["--rounds", "0"],
         ["--trials", "-1"],
         ["--seconds", "0"],
+        ["--json", "/nowhere/at/all.json"],
+        ["--chart", "/"],
     ],
 )
 def test_options_that_make_no_sense_are_refused(given: list[str]) -> None:
