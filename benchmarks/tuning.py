@@ -3,14 +3,15 @@
     python benchmarks/tuning.py run --model MODEL [options of `build`] [--searches autotvm,random,...] [--counts 8,35]
     python benchmarks/tuning.py prepare FOLDER --tasks 3,8 --model MODEL [options of `build`]
     python benchmarks/tuning.py measure FOLDER --record RECORDS
-    python benchmarks/tuning.py replay RECORDS [--seeds 20] [--trials 512]
+    python benchmarks/tuning.py replay RECORDS [--seeds 20] [--trials 512] [--known RECORDS]
 
 `run` tunes afresh with each search and number of tasks: templates (autotvm), templates at random (random), sketches
 (autoscheduler), both, and templates with what `--log-dir` and the project's own logs know (warm). Without `--counts` a
 quarter, half and all of the tasks are tuned, evenly picked, with `--trials` shared out likewise, to show how everything
 grows. `prepare` builds
-every configuration of some tasks, `measure` times them once, and `replay` searches the recordings with many seeds:
-there the cost model and random search are compared without noise. `run` and `measure` need the machine for themselves.
+every configuration of some tasks, `measure` times them once, and `replay` searches the recordings with many seeds, each
+task by itself and all of them together as tuning does (a folder holds one network): there the cost model and random
+search are compared without noise. `benchmarks/recordings` has some. `run` and `measure` need the machine for themselves.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
-from benchmarks.lib import tuning_replay
+from benchmarks.lib import network_replay, tuning_replay
 from benchmarks.lib.tuning_tables import SECONDS, TRIALS, markdown
 
 SEARCHES = ("autotvm", "random", "autoscheduler", "both", "warm")
@@ -202,10 +203,14 @@ def prepare(arguments: argparse.Namespace, options: Sequence[str]) -> None:
 
 
 def replay(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Search every recording of a folder."""
-    tables = [tuning_replay.read(path) for path in sorted(arguments.folder.glob("*.json.gz"))]
-    rows = tuning_replay.compare(tables, arguments.seeds, arguments.trials)
-    return {"title": tables[0].title if tables else cpu_model(), "rows": rows}
+    """Search every recording of a folder, each by itself and all together."""
+    tables = tuning_replay.read_all(arguments.folder)
+    known = [table for folder in arguments.known for table in tuning_replay.read_all(folder)]
+    return {
+        "title": tables[0].title,
+        "rows": tuning_replay.compare(tables, arguments.seeds, arguments.trials),
+        "network": network_replay.compare(tables, arguments.seeds, known),
+    }
 
 
 def _numbers(text: str) -> list[int]:
@@ -226,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         step = steps.add_parser(name)
         if name == "replay":
             step.add_argument("folder", type=Path)
+            step.add_argument("--known", type=Path, action="append", default=[], metavar="FOLDER", help="recordings of other networks, for the warm start")
         step.add_argument("--trials", type=int, default=512)
         step.add_argument("--seeds", type=int, default=1 if name == "run" else 20)
         step.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
@@ -260,7 +266,8 @@ def main() -> None:
         text = markdown(result)
     else:
         result = replay(arguments)
-        text = f"{result['title']}\n\n{tuning_replay.markdown(result['rows'])}"
+        tables = tuning_replay.markdown(result["rows"]), network_replay.markdown(result["network"])
+        text = "\n\n".join([result["title"], *tables])
     print(text)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

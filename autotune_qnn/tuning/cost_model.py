@@ -44,8 +44,13 @@ _CURIOSITY = 0.35
 _LEAST_SPREAD = 0.03
 _FIRST_SPREAD = 0.3
 _NEAR_BEST = -1.0
-_BELIEF = 0.04
+_BELIEF = 0.02
 """The evidence for the expected differences before any measurement, as a sum of squares of logarithms."""
+_GOOD = 0.2
+"""The logarithm of speed over which a measurement's say in how much of them is believed is halved."""
+_SMOOTH_LENGTH = 1.0
+_SMOOTH_NOISE = 0.05
+_SMOOTH_SLOWEST = -0.5
 
 Samples = list[tuple[Features, float]]
 """Features and seconds (inf for a failure) of measured candidates of one task."""
@@ -143,12 +148,15 @@ def _teaches(samples: Samples) -> bool:
 
 
 def _slope(expected: Vector, values: Vector) -> float:
-    """How much of the differences that were expected is there, from 0 to 1, of all that are not hopeless."""
-    usable = values > 2 * _NEAR_BEST
-    if not usable.any():
-        return 1.0
-    first, second = expected[usable] - expected[usable].mean(), values[usable] - values[usable].mean()
-    return float(np.clip((first @ second + _BELIEF) / (first @ first + _BELIEF), 0.0, 1.0))
+    """How much of the differences that were expected is there, from 0 to 1, above all among the fastest: that slow
+    ones are slow is easily said.
+    """
+    weights = np.exp2(values / _GOOD)
+    weights *= len(values) / weights.sum()
+    first = expected - np.average(expected, weights=weights)
+    second = values - np.average(values, weights=weights)
+    shown, whole = (weights * first) @ second, (weights * first) @ first
+    return float(np.clip((shown + _BELIEF) / (whole + _BELIEF), 0.0, 1.0))
 
 
 def _predict(booster: Any, rows: Vector, base: Vector) -> Vector:
@@ -204,9 +212,10 @@ class TaskModel:
         rows = np.asarray(candidates, dtype=np.float64)
         base = self._base(rows)
         self._fit()
-        if self._own is not None:
-            return _predict(self._own, rows, self._weight * base + self._offset)
-        return base - base.max()
+        if self._own is None:
+            return base - base.max()
+        expected = self._weight * base + self._offset
+        return (_predict(self._own, rows, expected) + expected + self._nearby(rows)) / 2.0
 
     def choose(
         self, candidates: Sequence[Features], scores: Vector, count: int, picked: Sequence[Features] = ()
@@ -239,6 +248,18 @@ class TaskModel:
             return guessed
         share = _PRIOR_SHARE if np.ptp(guessed) > 0.0 else 1.0
         return guessed + share * (_predict(self._prior, rows, guessed) - guessed)
+
+    def _nearby(self, rows: Vector) -> Vector:
+        """By how much schedules like each candidate differ from what was expected of them: smooth, where trees are
+        not.
+        """
+        samples = self._shared.samples(self._key)[-_MOST_COMPARED:]
+        known = np.asarray([features for features, _ in samples], dtype=np.float64)
+        values = np.maximum(_SMOOTH_SLOWEST, labels([seconds for _, seconds in samples]))
+        missed = values - self._weight * self._base(known) - self._offset
+        places = gaussian.scaled(np.concatenate([rows, known]))
+        here, there = places[: len(rows)], places[len(rows) :]
+        return gaussian.regress(there, missed, here, _SMOOTH_LENGTH, _SMOOTH_NOISE)
 
     def _fit(self) -> None:
         samples = self._shared.samples(self._key)

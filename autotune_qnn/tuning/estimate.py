@@ -1,15 +1,19 @@
 """An estimate of a kernel's speed from its features alone, before anything was measured.
 
-A tile of accumulators is summed up, then turned into outputs; the processor looks far enough ahead to begin with the
-next tile's sums while outputs of a short tile are still being computed, and not for a long one:
+A tile of accumulators is summed up, then turned into outputs; the processor looks ahead, so that most of the shorter
+of both passes during the longer:
 
-    tile   = sums + outputs - min(sums, outputs, OVERLAP) + TILE + spilled registers
+    tile   = max(sums, outputs) + REST x min(sums, outputs) + SPILL x spilled registers
     sums   = instructions x max(1, loads an instruction x LOAD, LATENCY / accumulators)
     kernel = tiles x tile + bytes into the first cache / FIRST + bytes into the second / SECOND
 
-in cycles of no particular processor: it ranks schedules of one task, and measurements correct it. The constants are
-those that ranked recorded spaces and tuning logs of convolutions best, rounded; more terms did not rank recordings
-better that were left out of the fit.
+A woven tile's outputs are computed during the next tile's sums, with the accumulators of both in registers:
+
+    tile   = max(sums, outputs and their loads) + WOVEN + SPILL x spilled registers
+
+All this is in cycles of no particular processor: it ranks schedules of one task, and measurements correct it. The
+constants are those that ranked recorded spaces of convolutions best, rounded, where half of the recordings also ranked
+the other half.
 """
 
 from __future__ import annotations
@@ -24,11 +28,19 @@ from autotune_qnn.tuning.features import NAMES
 Vector = npt.NDArray[np.float64]
 
 _LATENCY = 4.5
-_LOAD = 0.95
-_OUTPUT = 18.0
-_OVERLAP = 30.0
-_TILE = 2.0
-_REGISTERS = 28
+_LOAD = 0.5
+_OUTPUT = 26.0
+_REST = 0.2
+_OPERANDS = 0.5
+"""Registers that an operand of a step takes."""
+_REGISTERS = 30
+_SPILL = 4.0
+_WOVEN = 10.0
+_WOVEN_LOAD = 0.3
+_WOVEN_OUTPUT = 22.0
+_WOVEN_REGISTERS = 22
+_WOVEN_SPILL = 6.0
+_FETCHED_STEP = 0.1
 _FIRST = 256.0
 _SECOND = 64.0
 _PLACE = {name: place for place, name in enumerate(NAMES)}
@@ -44,6 +56,8 @@ class _Tiles:
     outputs: Vector
     loads: Vector
     traffic: Vector
+    woven: Vector
+    fetched: Vector
 
 
 def estimate(rows: Vector) -> Vector:
@@ -75,22 +89,49 @@ def _known(rows: Vector) -> bool:
 
 def _tiles(rows: Vector) -> _Tiles:
     tiles = np.maximum(1.0, _count(rows, "hot_outside"))
+    accumulators = np.maximum(1.0, rows[:, _PLACE["hot_accumulators"]])
+    sums = _count(rows, "hot_steps") / tiles
     return _Tiles(
         tiles,
-        np.maximum(1.0, rows[:, _PLACE["hot_accumulators"]]),
-        _count(rows, "hot_steps") / tiles,
+        accumulators,
+        sums,
         _count(rows, "other_steps") / tiles,
         rows[:, _PLACE["hot_loads_per_step"]],
         _count(rows, "hot_traffic_32k") / _FIRST + _count(rows, "hot_traffic_512k") / _SECOND,
+        rows[:, _PLACE["hot_woven"]] > 0.0,
+        (rows[:, _PLACE["hot_fetched"]] > 0.0) * sums / accumulators,
     )
 
 
 def _estimate(found: _Tiles) -> Vector:
-    each = np.maximum(np.maximum(1.0, _LOAD * found.loads), _LATENCY / found.accumulators)
-    sums, outputs = found.sums * each, _OUTPUT * found.outputs
-    tile = sums + outputs - np.minimum(np.minimum(sums, outputs), _OVERLAP) + _TILE
-    tile += np.maximum(0.0, found.accumulators - _REGISTERS)
+    tile = np.where(found.woven, _woven(found), _plain(found)) + _FETCHED_STEP * found.fetched
     return np.asarray(-np.log2(np.maximum(1.0, found.tiles * tile + found.traffic)), dtype=np.float64)
+
+
+def _sums(found: _Tiles) -> Vector:
+    """Cycles of a tile's sums."""
+    each = np.maximum(np.maximum(1.0, _LOAD * found.loads), _LATENCY / found.accumulators)
+    return np.asarray(found.sums * each, dtype=np.float64)
+
+
+def _spilled(found: _Tiles, tiles: int, registers: int) -> Vector:
+    """Registers that so many tiles' accumulators and a step's operands need beyond those that there are."""
+    needed = (tiles + _OPERANDS * found.loads) * found.accumulators
+    return np.asarray(np.maximum(0.0, needed - registers), dtype=np.float64)
+
+
+def _plain(found: _Tiles) -> Vector:
+    """Cycles of a tile whose outputs follow its sums."""
+    sums, outputs = _sums(found), _OUTPUT * found.outputs
+    both = np.maximum(sums, outputs) + _REST * np.minimum(sums, outputs)
+    return np.asarray(both + _SPILL * _spilled(found, 1, _REGISTERS), dtype=np.float64)
+
+
+def _woven(found: _Tiles) -> Vector:
+    """Cycles of a tile whose outputs are computed during the next one's sums."""
+    outputs = _WOVEN_LOAD * found.sums * found.loads + _WOVEN_OUTPUT * found.outputs
+    spilled = _WOVEN_SPILL * _spilled(found, 2, _WOVEN_REGISTERS)
+    return np.asarray(np.maximum(_sums(found), outputs) + _WOVEN + spilled, dtype=np.float64)
 
 
 def _count(rows: Vector, name: str) -> Vector:

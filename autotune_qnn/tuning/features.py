@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from autotune_qnn.kernels.templates.primitives import PREFETCH, PREFETCH_BETWEEN, WEAVE
 from autotune_qnn.tuning.loop_nest import (
     PARALLEL,
     UNROLLED,
@@ -23,19 +24,22 @@ from autotune_qnn.tuning.loop_nest import (
 )
 from autotune_qnn.tuning.tile_leaves import tile_leaves
 
-VERSION = 1
+VERSION = 2
 """Raised when a feature changes its meaning; records of other versions teach nothing."""
 
 _CACHES = (32 << 10, 512 << 10)
 _DIGITS = 3
 _LEVELS = 4
 
+_MARKS = {"woven": WEAVE, "fetched": PREFETCH, "fetched_between": PREFETCH_BETWEEN}
+"""What annotations of the loops around the hot leaf ask for, which changes no loop: the features are their turns."""
+
 _HOT = (
     *("steps", "lanes", "unrolled", "accumulators", "loads", "loads_per_step", "registers"),
     *("unrolled_reduction", "inner_extent", "reduction", "outside"),
     *(f"working_set_{level}" for level in range(_LEVELS)),
     *(f"traffic_{size >> 10}k" for size in _CACHES),
-    *("bytes_read", "bytes_written", "tensorized"),
+    *("bytes_read", "bytes_written", "tensorized", *_MARKS),
 )
 _WHOLE = (
     *("all_steps", "other_steps", "plain_steps", "code", "leaves", "scratch", "scratch_all"),
@@ -140,7 +144,13 @@ def _hot(leaf: Leaf) -> tuple[float, ...]:
         _log(sum(access.footprint(leaf.loops) for access in leaf.reads)),
         _log(sum(access.footprint(leaf.loops) for access in leaf.writes)),
         float(leaf.tensorized),
+        *(_log(_turns(outside, mark)) for mark in _MARKS.values()),
     )
+
+
+def _turns(loops: Sequence[Loop], mark: str) -> int:
+    """Turns of the loop with an annotation; 0 where there is none."""
+    return next((loop.extent for loop in loops if mark in loop.marks), 0)
 
 
 def _suffix(loops: Sequence[Loop], results: frozenset[int]) -> int:

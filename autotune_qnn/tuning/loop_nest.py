@@ -23,11 +23,12 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """One loop: a number of its own, its extent and one of the kinds above."""
+    """One loop: a number of its own, its extent, one of the kinds above, and the names of its annotations."""
 
     number: int
     extent: int
     kind: int
+    marks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class _Walk:
         return found
 
     def _loop(self, stmt: Any, loops: tuple[Loop, ...]) -> bool:
-        loop = Loop(self._count, integer(stmt.extent), _KINDS.get(int(stmt.kind), SERIAL))
+        kind, marks = _KINDS.get(int(stmt.kind), SERIAL), frozenset(map(str, stmt.annotations))
+        loop = Loop(self._count, integer(stmt.extent), kind, marks)
         self._count += 1
         self._depends[hash(stmt.loop_var)] = frozenset((loop.number,))
         return self.statement(stmt.body, (*loops, loop))

@@ -26,7 +26,7 @@ Describe = Callable[[Config], Features | None]
 
 _ENUMERABLE = 32768
 _LEAST_BATCH = 4
-_FIRST_POOL = 32
+_FIRST_POOL = 64
 _GROWTH = 2
 _PARENTS = 6
 _RANDOM_SHARE = 0.15

@@ -65,6 +65,7 @@ class Table:
     default: Config
     rows: dict[Config, tuple[tuple[float, ...], float]]
     title: str
+    weight: int = 1
 
     @property
     def best(self) -> float:
@@ -110,7 +111,7 @@ def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, fold
         if not library.is_file():
             build_worker.export(compile_kernel(schedule.mod, target.tvm()), library)
         rows.append([library.name, config.as_dict(), features(schedule.mod, task.macs, threads)])
-    title = {"task": task.name, "target": target.canonical, "threads": threads, "features": VERSION}
+    title = {"task": task.name, "target": target.canonical, "weight": task.weight, "threads": threads, "features": VERSION}
     knobs = [[knob.name, list(knob.values)] for knob in template.space().knobs]
     (place / "index.json").write_text(json.dumps({**title, "knobs": knobs, "rows": rows}))
     return len(rows)
@@ -164,7 +165,15 @@ def read(path: Path) -> Table:
         config = Config(tuple(zip(names, values, strict=True)))
         rows[config] = tuple(seen), math.inf if seconds is None else seconds
     title = f"{record['cpu']}, {record['target']}, {record['threads']} thread(s)"
-    return Table(record["task"], knobs, next(iter(rows)), rows, title)
+    return Table(record["task"], knobs, next(iter(rows)), rows, title, record.get("weight", 1))
+
+
+def read_all(folder: Path) -> list[Table]:
+    """Every recording of a folder. Raises FileNotFoundError where there is none."""
+    tables = [read(path) for path in sorted(folder.glob("*.json.gz"))]
+    if not tables:
+        raise FileNotFoundError(f"{folder}: no recordings (*.json.gz) there; `measure` makes them")
+    return tables
 
 
 def search(table: Table, seed: int, trials: int, others: Sequence[Table], *, guided: bool) -> list[float]:
