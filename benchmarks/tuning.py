@@ -3,15 +3,15 @@
     python benchmarks/tuning.py run --model MODEL [options of `build`] [--searches autotvm,random,...] [--counts 8,35]
     python benchmarks/tuning.py prepare FOLDER --tasks 3,8 --model MODEL [options of `build`]
     python benchmarks/tuning.py measure FOLDER --record RECORDS
-    python benchmarks/tuning.py replay RECORDS [--seeds 20] [--trials 512] [--known RECORDS]
+    python benchmarks/tuning.py replay RECORDS [--start default|random] [--known RECORDS]
 
 `run` tunes afresh with each search and number of tasks: templates (autotvm), templates at random (random), sketches
 (autoscheduler), both, and templates with what `--log-dir` and the project's own logs know (warm). Without `--counts` a
 quarter, half and all of the tasks are tuned, evenly picked, with `--trials` shared out likewise, to show how everything
 grows. `prepare` builds
-every configuration of some tasks, `measure` times them once, and `replay` searches the recordings with many seeds, each
-task by itself and all of them together as tuning does (a folder holds one network): there the cost model and random
-search are compared without noise. `benchmarks/recordings` has some. `run` and `measure` need the machine for themselves.
+every configuration of some tasks, `measure` times them once, and `replay` searches the recordings with many seeds, for
+each task and for the network that they make up (a folder holds one network): there the cost model and random search are
+compared without noise. `benchmarks/recordings` has two networks. `run` and `measure` need the machine for themselves.
 """
 
 from __future__ import annotations
@@ -36,14 +36,13 @@ from autotune_qnn.cli.common import import_model, log_header, open_pool, parse_t
 from autotune_qnn.cli.options import make_parser
 from autotune_qnn.cli.tasks import select_tasks
 from autotune_qnn.engines import relax
-from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import LogStore, TrialRecord
 from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import NoProgress
 from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
-from benchmarks.lib import network_replay, tuning_replay
+from benchmarks.lib import recordings, tuning_replay
 from benchmarks.lib.tuning_tables import SECONDS, TRIALS, markdown
 
 SEARCHES = ("autotvm", "random", "autoscheduler", "both", "warm")
@@ -198,18 +197,19 @@ def prepare(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     """Build the configurations of the chosen tasks."""
     build, target, _, tasks = _network(options)
     for task in select_tasks(tasks, arguments.tasks):
-        count = tuning_replay.prepare(task, target, build.threads, arguments.folder, arguments.limit)
+        count = recordings.prepare(task, target, build.threads, arguments.folder, arguments.limit)
         print(f"{task.name}: {count} configurations", flush=True)
 
 
 def replay(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Search every recording of a folder, each by itself and all together."""
-    tables = tuning_replay.read_all(arguments.folder)
-    known = [table for folder in arguments.known for table in tuning_replay.read_all(folder)]
+    """Search every recording of a folder."""
+    tables = recordings.read_all(arguments.folder)
+    known = [table for folder in arguments.known for table in recordings.read_all(folder)]
+    results = tuning_replay.compare(tables, arguments.seeds, arguments.trials, known, arguments.start)
     return {
-        "title": tables[0].title,
-        "rows": tuning_replay.compare(tables, arguments.seeds, arguments.trials),
-        "network": network_replay.compare(tables, arguments.seeds, known),
+        "title": f"{tables[0].title}; from a {arguments.start} schedule, {arguments.seeds} seeds",
+        "rows": [tuning_replay.task_row(result, arguments.trials) for result in results],
+        "network": tuning_replay.network_rows(results, arguments.trials),
     }
 
 
@@ -229,10 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     steps = parser.add_subparsers(dest="step", required=True)
     for name in ("run", "replay"):
         step = steps.add_parser(name)
-        if name == "replay":
-            step.add_argument("folder", type=Path)
-            step.add_argument("--known", type=Path, action="append", default=[], metavar="FOLDER", help="recordings of other networks, for the warm start")
-        step.add_argument("--trials", type=int, default=512)
+        step.add_argument("--trials", type=int, default=512 if name == "run" else 128)
         step.add_argument("--seeds", type=int, default=1 if name == "run" else 20)
         step.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
         step.add_argument("--markdown", type=Path, metavar="FILE", help="write the table as Markdown")
@@ -241,6 +238,11 @@ def _parser() -> argparse.ArgumentParser:
             step.add_argument("--tasks", metavar="0,2-5", help="numbers of the tasks to tune")
             step.add_argument("--counts", type=_numbers, default=[], metavar="8,35", help="numbers of tasks")
             step.add_argument("--searches", type=_searches, default=["autotvm"], metavar=",".join(SEARCHES))
+        else:
+            step.add_argument("folder", type=Path)
+            starts = tuning_replay.Start
+            step.add_argument("--start", type=starts, choices=list(starts), default=starts.DEFAULT)
+            step.add_argument("--known", type=Path, action="append", default=[], metavar="FOLDER")
     prepared = steps.add_parser("prepare")
     prepared.add_argument("folder", type=Path)
     prepared.add_argument("--tasks", metavar="0,2-5", help="numbers of the tasks to build")
@@ -259,15 +261,14 @@ def main() -> None:
         prepare(arguments, options)
         return
     if arguments.step == "measure":
-        tuning_replay.measure(arguments.folder, arguments.record, arguments.rounds)
+        recordings.measure(arguments.folder, arguments.record, arguments.rounds)
         return
     if arguments.step == "run":
         result = run(arguments, options)
         text = markdown(result)
     else:
         result = replay(arguments)
-        tables = tuning_replay.markdown(result["rows"]), network_replay.markdown(result["network"])
-        text = "\n\n".join([result["title"], *tables])
+        text = f"{result['title']}\n\n{tuning_replay.markdown(result['rows'], result['network'])}"
     print(text)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

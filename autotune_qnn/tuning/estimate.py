@@ -56,7 +56,7 @@ class _Tiles:
     outputs: Vector
     loads: Vector
     traffic: Vector
-    woven: Vector
+    woven: npt.NDArray[np.bool_]
     fetched: Vector
 
 

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from autotune_qnn.kernels.geometry import ceil_div
+from autotune_qnn.kernels.templates.primitives import WEAVE
 from autotune_qnn.kernels.tiles import ANNOTATION, TileKnobs, TileLayout, TileProblem, UnfitForTiles
 from autotune_qnn.kernels.tiles.reading import LANES, QUAD, find_blocks
 from autotune_qnn.tuning.loop_nest import PARALLEL, SERIAL, UNROLLED, VECTORIZED, Access, Leaf, Loop
@@ -56,8 +57,9 @@ class _Nest:
             "row": (knobs.row_tiles * layout.rows, SERIAL),
             "lane": (knobs.channel_tiles * LANES, VECTORIZED),
         }
+        marks = frozenset({WEAVE} if knobs.weave else ())
         self._loops = {
-            name: Loop(_FIRST_NUMBER + place, extent, kind)
+            name: Loop(_FIRST_NUMBER + place, extent, kind, marks if name == "pixels" else frozenset())
             for place, (name, (extent, kind)) in enumerate(extents.items())
         }
         self._task_of_channels = by_channels

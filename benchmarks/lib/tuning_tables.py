@@ -27,14 +27,15 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+def table_of(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
     written = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*written, *("| " + " | ".join(map(str, cells)) + " |" for cells in lines)])
 
 
 def _runs(rows: Sequence[Row]) -> str:
     head = ["search", "tasks", "trials", "seconds", "trials/s", *PHASES, "MB", "latency ms"]
-    return _table(head, [_run(row) for row in rows])
+    return table_of(head, [_run(row) for row in rows])
 
 
 def _run(row: Row) -> list[object]:
@@ -53,7 +54,7 @@ def _curves(rows: Sequence[Row], unit: str, marks: Sequence[int]) -> str:
         [row["search"], *(row[f"latency_ms_after_{unit}"].get(str(mark), "") for mark in reached)]
         for row in rows
     ]
-    return _table(head, lines)
+    return table_of(head, lines)
 
 
 def _growth(rows: Sequence[Row]) -> str:
@@ -72,7 +73,7 @@ def _growth(rows: Sequence[Row]) -> str:
     if not lines:
         return ""
     phases = [f"{name}, ms a trial" for name in PHASES]
-    return _table(["growth", "tasks", "trials", "seconds", "trials/s", *phases, "MB a task"], lines)
+    return table_of(["growth", "tasks", "trials", "seconds", "trials/s", *phases, "MB a task"], lines)
 
 
 def _per_trial(row: Row, phase: str) -> float:

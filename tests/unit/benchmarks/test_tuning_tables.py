@@ -6,7 +6,8 @@ import random
 from typing import Any
 
 from autotune_qnn.kernels.templates.base import Config, Knob
-from benchmarks.lib.tuning_replay import RecordedSpace, trials_to
+from benchmarks.lib.recordings import RecordedSpace
+from benchmarks.lib.tuning_replay import trials_to
 from benchmarks.lib.tuning_tables import PHASES, markdown
 
 

@@ -20,17 +20,29 @@ def test_the_estimate_knows_latency_loads_traffic_and_spilling() -> None:
     plain = estimate(kernel_features())[0]
     assert plain == pytest.approx(-16.0, abs=0.05), "one instruction a cycle"
     assert estimate(kernel_features(hot_accumulators=1.0))[0] == pytest.approx(plain - np.log2(4.5), abs=0.05)
-    assert estimate(kernel_features(hot_loads_per_step=2.0))[0] < plain - 0.5
+    assert estimate(kernel_features(hot_loads_per_step=3.0))[0] < plain - 0.5
     near, far = (estimate(kernel_features(**{f"hot_traffic_{size}k": 24.0}))[0] for size in (32, 512))
     assert far < near < plain - 0.5
     assert estimate(kernel_features(hot_accumulators=100.0))[0] < plain
 
 
-def test_the_estimate_lets_outputs_of_short_tiles_hide_behind_sums() -> None:
-    def both(tiles: float) -> float:
-        return float(estimate(kernel_features(hot_outside=tiles, other_steps=13.0))[0])
+def test_the_estimate_lets_most_of_the_shorter_pass_during_the_longer() -> None:
+    outputs = np.log2(1 + 2**16 / 26)
+    both = float(estimate(kernel_features(other_steps=outputs))[0])
+    assert both == pytest.approx(-16.0 - np.log2(1.2), abs=0.05)
 
-    assert both(12.0) > both(6.0) + 0.4
+
+def test_the_estimate_lets_woven_outputs_pass_during_sums_while_registers_last() -> None:
+    outputs = np.log2(1 + 2**16 / 26)
+
+    def gain(accumulators: float) -> float:
+        rows = [
+            kernel_features(other_steps=outputs, hot_accumulators=accumulators, hot_woven=turns)
+            for turns in (0.0, 6.0)
+        ]
+        return float(estimate(rows[1])[0] - estimate(rows[0])[0])
+
+    assert gain(8.0) > 0.0 > gain(14.0)
 
 
 def test_what_was_expected_and_does_not_show_is_believed_no_longer() -> None:
@@ -41,6 +53,25 @@ def test_what_was_expected_and_does_not_show_is_believed_no_longer() -> None:
     for row in rows:
         model.add(row, 1e-3)
     assert np.ptp(model.scores(rows)) < 0.1 * before
+
+
+def test_of_what_was_expected_the_fastest_tell_how_much_is_there() -> None:
+    rows = [tuple(kernel_features(hot_loads_per_step=loads)[0]) for loads in (0.5, 2.2, 2.6, 3.0, 9.0, 12.0)]
+    slow = [1.0, 1.0, 1.0, 1.0, 4.0, 5.0]
+    model = SpeedModel().task("t")
+    for row, seconds in zip(rows, slow, strict=True):
+        model.add(row, seconds)
+    fast = model.scores(rows)[:4]
+    assert np.ptp(fast) < 0.3 * np.ptp(SpeedModel().task("t").scores(rows)[:4])
+
+
+def test_what_was_measured_tells_of_what_is_like_it() -> None:
+    rows = [tuple(kernel_features(code=code)[0]) for code in np.linspace(0.0, 10.0, 21)]
+    model = SpeedModel().task("t")
+    for place in range(0, 21, 4):
+        model.add(rows[place], 1.0 + 0.02 * place)
+    scores = model.scores(rows)
+    assert scores[1] > scores[7] > scores[13], "between those measured too"
 
 
 def test_features_of_another_version_are_estimated_alike() -> None:

@@ -7,11 +7,13 @@ import statistics
 import pytest
 from matmul_task import MatmulTask, MatmulTemplate
 
+from autotune_qnn.engines.relax import TargetSpec, lower
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob
 from autotune_qnn.tuning.cost_model import SpeedModel, TaskModel, labels
 from autotune_qnn.tuning.features import NAMES, features, shape_of, workload_shape
 from autotune_qnn.tuning.replay import new_schedule
 from autotune_qnn.tuning.search import KnobSearch, nearest
+from tests.support.networks import ConvCase
 
 SPACE = ConfigSpace(
     (Knob("a", (1, 2, 4, 8, 16)), Knob("b", (1, 2, 4, 8, 16)), Knob("c", tuple(range(12)))),
@@ -148,6 +150,24 @@ def test_features_count_registers_loads_and_steps() -> None:
     assert found["hot_steps"] == round(math.log2(1 + 64**3 / 16), 3)
     assert found["plain_steps"] == 0.0, "every leaf is vectorized"
     assert feature_values(64, rows=4, columns=16, unroll=0)["hot_accumulators"] == 1
+
+
+def test_features_tell_what_annotations_ask_for() -> None:
+    task = lower(ConvCase(14, 14, 96, 64).module(), TargetSpec.parse("llvm -mcpu=cascadelake"), 1).tasks[0]
+    template = task.template()
+    assert template is not None
+    default = template.default().replace(rows=2, columns=2, blocks=2, quads=4, band=7)
+
+    def seen(**knobs: int) -> dict[str, float]:
+        schedule = new_schedule(task.mod)
+        template.apply(schedule, default.replace(**knobs))
+        return dict(zip(NAMES, features(schedule.mod, task.macs, 1), strict=True))
+
+    plain, woven, fetched = seen(weave=0, fetch=0), seen(weave=1, fetch=0), seen(weave=0, fetch=1)
+    assert plain["hot_woven"] == plain["hot_fetched"] == plain["hot_fetched_between"] == 0.0
+    assert woven["hot_woven"] == round(math.log2(1 + 49), 3), "turns of the loop over tiles"
+    assert fetched["hot_fetched"] + fetched["hot_fetched_between"] > 0.0
+    assert {name for name in NAMES if woven[name] != plain[name]} == {"hot_woven"}
 
 
 def test_features_tell_shapes_apart_from_schedules() -> None:

@@ -49,6 +49,7 @@ def test_a_step_is_a_product_of_two_tiles() -> None:
         ({"taps_inside": 1}, "hot_working_set_1"),
         ({"split": 1, "band": 1}, "parallel_tasks"),
         ({"split": 2}, "parallel_tasks"),
+        ({"weave": 1}, "hot_woven"),
     ],
 )
 def test_knobs_are_told_apart(changes: dict[str, int], name: str) -> None:
