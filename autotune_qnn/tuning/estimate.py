@@ -27,7 +27,7 @@ from autotune_qnn.tuning.features import NAMES
 
 Vector = npt.NDArray[np.float64]
 
-_LATENCY = 4.5
+_LATENCY = 4.0
 _LOAD = 0.5
 _OUTPUT = 26.0
 _REST = 0.2

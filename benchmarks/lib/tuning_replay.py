@@ -10,7 +10,7 @@ import math
 import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -61,34 +61,50 @@ def searches(tables: Sequence[Table], known: Sequence[Table]) -> list[Search]:
     return [Search("random", guided=False), Search("xgboost", guided=True), *warm]
 
 
-def run(table: Table, how: Search, seed: int, trials: int, start: Start) -> list[float]:
-    """The best seconds after each trial of one search, relative to the best there is."""
-    if start is Start.RANDOM:
-        working = [config for config, (_, seconds) in table.rows.items() if math.isfinite(seconds)]
-        table = replace(table, default=random.Random(seed).choice(working))
+class _Task:
+    """One recorded task at work."""
+
+    def __init__(self, table: Table, model: SpeedModel, how: Search, seed: int, start: Start) -> None:
+        self._table = table
+        first = table.default
+        if start is Start.RANDOM:
+            working = [config for config, (_, seconds) in table.rows.items() if math.isfinite(seconds)]
+            first = random.Random(seed).choice(working)
+        self._search = KnobSearch(
+            table.space(),
+            first,
+            lambda config: table.rows[config][0],
+            model.task(table.name),
+            seed,
+            guided=how.guided,
+        )
+        self.found: list[float] = []
+
+    def go_on(self, trials: int) -> bool:
+        """Measure one batch; whether there was anything left to measure."""
+        count = min(batch_size(len(self.found), BATCH), trials - len(self.found))
+        picked = self._search.propose(count) if count > 0 else []
+        best = self.found[-1] if self.found else math.inf
+        for config in picked:
+            seconds = self._table.rows[config][1]
+            self._search.observe(config, seconds)
+            best = min(best, seconds / self._table.best)
+            self.found.append(best)
+        return bool(picked)
+
+
+def run(tables: Sequence[Table], how: Search, seed: int, trials: int, start: Start) -> list[list[float]]:
+    """A search on all tasks of a network in turns, so that they teach each other: for each task the best seconds after
+    each of its trials, relative to the best there is.
+    """
     model = SpeedModel(seed=seed)
     for other in how.known:
         model.learn(other.name, other.samples())
-    searcher = KnobSearch(
-        table.space(),
-        table.default,
-        lambda config: table.rows[config][0],
-        model.task(table.name),
-        seed,
-        guided=how.guided,
-    )
-    found: list[float] = []
-    best = math.inf
-    while len(found) < min(trials, len(table.rows)):
-        picked = searcher.propose(batch_size(len(found), BATCH))
-        if not picked:
-            break
-        for config in picked:
-            seconds = table.rows[config][1]
-            searcher.observe(config, seconds)
-            best = min(best, seconds)
-            found.append(best / table.best)
-    return found[:trials]
+    tasks = [_Task(table, model, how, seed, start) for table in tables]
+    waiting = list(tasks)
+    while waiting:
+        waiting = [task for task in waiting if task.go_on(trials)]
+    return [task.found for task in tasks]
 
 
 def trials_to(found: Sequence[float], near: float) -> int:
@@ -114,11 +130,13 @@ def compare(
     tables: Sequence[Table], seeds: int, trials: int, known: Sequence[Table], start: Start
 ) -> list[Result]:
     """Every search on every task, with so many seeds (random search with more)."""
-    return [
-        Result(table, how, [run(table, how, seed, trials, start) for seed in range(seeds * how.runs)])
-        for table in tables
-        for how in searches(tables, known)
-    ]
+    results = []
+    for how in searches(tables, known):
+        runs = [run(tables, how, seed, trials, start) for seed in range(seeds * how.runs)]
+        results += [
+            Result(table, how, [found[place] for found in runs]) for place, table in enumerate(tables)
+        ]
+    return results
 
 
 def task_row(result: Result, trials: int) -> dict[str, Any]:

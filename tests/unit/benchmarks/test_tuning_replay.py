@@ -62,8 +62,8 @@ def test_what_is_never_reached_has_no_number_of_trials() -> None:
 def test_a_search_begins_where_it_is_told() -> None:
     only = table("t", [5.0, math.inf, *(1.0 + place for place in range(30))])
     random = Search("random", guided=False)
-    assert run(only, random, 0, 4, Start.DEFAULT)[0] == 5.0
-    firsts = {run(only, random, seed, 4, Start.RANDOM)[0] for seed in range(8)}
+    assert run([only], random, 0, 4, Start.DEFAULT)[0][0] == 5.0
+    firsts = {run([only], random, seed, 4, Start.RANDOM)[0][0] for seed in range(8)}
     assert len(firsts) > 3
     assert math.inf not in firsts
 
@@ -84,9 +84,15 @@ def test_recordings_of_other_features_are_refused(tmp_path: Path) -> None:
         read_all(tmp_path / "nothing")
 
 
-@pytest.mark.parametrize("start", list(Start))
-@pytest.mark.parametrize("network", ["mobilenet_v2_tflite"])
-def test_the_cost_model_needs_half_of_random_searchs_trials(network: str, start: Start) -> None:
-    results = compare(read_all(RECORDINGS / network), 4, 64, [], start)
-    for row in network_rows(results, 64)[1:]:
-        assert row["share"]["xgboost"] <= 0.5, row
+@pytest.mark.parametrize(
+    ("network", "start", "least"),
+    [
+        ("mobilenet_v2_tflite", Start.DEFAULT, 8),
+        ("mobilenet_v2_tflite", Start.RANDOM, 8),
+        ("resnet18", Start.DEFAULT, 64),
+    ],
+)
+def test_the_cost_model_needs_half_of_random_searchs_trials(network: str, start: Start, least: int) -> None:
+    results = compare(read_all(RECORDINGS / network), 3, 64, [], start)
+    shares = {row["trials"]: row["share"]["xgboost"] for row in network_rows(results, 64)}
+    assert all(share <= 0.5 for trials, share in shares.items() if trials >= least), shares
