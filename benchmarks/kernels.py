@@ -1,6 +1,7 @@
 """Times every kernel of a network on its own, checked first against the dialect's reference.
 
     python benchmarks/kernels.py prepare FOLDER --model MODEL [the options of `build`]
+    python benchmarks/kernels.py prepare FOLDER --network NAME --engines NAMES [the options of `build`]
     python benchmarks/kernels.py measure FOLDER [--seconds S] [--only REGEX] [--json FILE]
 
 `prepare` compiles the kernels into FOLDER, with the default schedules and, where logs hold them, the tuned ones that
@@ -9,6 +10,11 @@ it does nothing else: it prints one row a kernel, the most expensive first, with
 one run (minimum of many repeats of about a millisecond), multiply-accumulates per second, their share of the machine's
 peak, measured in the same run, and outputs per second. A kernel that computes something else than the reference ends it
 with exit code 11.
+
+`--network` is one of benchmarks/peers.py's, in place of a model, and `--engines` those of its engines that profile
+themselves (openvino, openvino_nncf, onnxruntime). `measure` then lets each run the whole network and prints a second
+table: our convolutions and dense layers in order of execution beside the same layers of theirs. An engine that does not
+run the same layers is left out, and why is said.
 """
 
 from __future__ import annotations
@@ -36,10 +42,23 @@ from autotune_qnn.cli.options import make_parser
 from autotune_qnn.cli.results import check_writable, write_text
 from autotune_qnn.engines import relax
 from autotune_qnn.errors import AutotuneQnnError, UsageError, VerificationError
+from autotune_qnn.frontends import get_frontend
+from autotune_qnn.frontends.base import ImportedModel
+from autotune_qnn.frontends.tflite.archive import cache_folder
 from autotune_qnn.host import cpu_model
 from autotune_qnn.runtime.threads import KernelThreads
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning.trust import TraceChecker
+from benchmarks.lib import preparation as peers
+from benchmarks.lib.engines import ENGINES
+from benchmarks.lib.job import Job
+from benchmarks.lib.layer_profile import profiled
+from benchmarks.lib.layers import Layer, matched
+from benchmarks.lib.layers import records as layer_records
+from benchmarks.lib.layers import table as layer_table
+from benchmarks.lib.networks import NETWORKS, chosen
+from benchmarks.lib.options import ROOT
+from benchmarks.lib.own_layers import own_layers
 from benchmarks.lib.peak import Peak
 
 _INDEX = "index.json"
@@ -119,12 +138,44 @@ def _prepared(task: relax.TuningTask, tuned: Any | None, target: relax.TargetSpe
     )
 
 
-def prepare(folder: Path, options: list[str]) -> None:
-    """Import the network that the options name and compile its kernels."""
+def _peers(given: argparse.Namespace, arguments: argparse.Namespace) -> list[peers.Prepared]:
+    """The engines' forms of the network. UsageError for options that do not go together."""
+    if not given.network and not given.engines:
+        return []
+    if not given.network or not given.engines or arguments.model is not None:
+        raise UsageError("--network and --engines go together, and without --model")
+    network = chosen([network.name for network in NETWORKS], given.network, "network")
+    if len(network) != 1:
+        raise UsageError(f"--network takes one network, not {', '.join(network)}")
+    engines = chosen([name for name, engine in ENGINES.items() if engine.profiles], given.engines, "engine")
+    cache, shared = given.cache.resolve(), given.shared.resolve()
+    target, logs = arguments.target, arguments.log_dir.resolve()
+    jobs = [
+        Job(engine, network[0], arguments.batch, arguments.threads, cache, shared, target, logs)
+        for engine in engines
+    ]
+    return peers.prepare(jobs, lambda line: print(line, file=sys.stderr))
+
+
+def _imported(arguments: argparse.Namespace, prepared: list[peers.Prepared]) -> ImportedModel:
+    """The model that the options name, or the one of the network that the peers run."""
+    if not prepared:
+        return import_model(arguments).model
+    for entry in prepared:
+        if entry.source is not None:
+            frontend = get_frontend(entry.job.network.kind.value)
+            return frontend.load(entry.source.model, entry.source.options())
+    reasons = "; ".join(f"{entry.job.engine}: {entry.failed.error}" for entry in prepared if entry.failed)
+    raise UsageError(f"none of the engines can run the network: {reasons}")
+
+
+def prepare(folder: Path, options: list[str], given: argparse.Namespace) -> None:
+    """Import the network that the options name, compile its kernels, and prepare the engines beside them."""
     arguments = make_parser().parse_args(["build", *options, "--output", str(folder / "unused.so")])
     target = parse_target(arguments.target, to_run=True)
     check_threads(arguments.threads)
-    model = import_model(arguments).model
+    prepared = _peers(given, arguments)
+    model = _imported(arguments, prepared)
     lowered = relax.lower(model.mod, target, arguments.threads)
     history = no_history if arguments.untuned else open_history(arguments, target, model, lowered)
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +183,14 @@ def prepare(folder: Path, options: list[str]) -> None:
         scheduled = scheduled_by(history, checker)
         found = [_prepared(task, scheduled(task), target, folder) for task in lowered.tasks]
     title = f"{model.name}, {model.arithmetic.value}, {target.canonical}"
-    index = {"title": title, "threads": arguments.threads, "kernels": [asdict(kernel) for kernel in found]}
+    index = {
+        "title": title,
+        "threads": arguments.threads,
+        "kernels": [asdict(kernel) for kernel in found],
+        "layers": [asdict(layer) for layer in own_layers(lowered)] if prepared else [],
+        "peers": [[entry.job.to_json(), str(entry.folder)] for entry in prepared if entry.failed is None],
+        "left_out": {entry.job.engine: entry.failed.error for entry in prepared if entry.failed is not None},
+    }
     (folder / _INDEX).write_text(json.dumps(index))
     Peak(folder)
 
@@ -192,9 +250,32 @@ def measure(folder: Path, seconds: float, only: str, output: Path | None) -> Non
     records = [row.record(highest) for row in table]
     for row, record in zip(table, records, strict=True):
         print(_line(row, record, row.all_runs / total))
+    beside = _beside(index, records, max(1.0, seconds))
     if output is not None:
         head = {"title": index["title"], "cpu": cpu_model(), "threads": threads, "peak_gmacs": highest}
-        write_text(output, json.dumps({**head, "kernels": records}, indent=1) + "\n")
+        write_text(output, json.dumps({**head, "kernels": records, **beside}, indent=1) + "\n")
+
+
+def _beside(index: dict[str, Any], records: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Let the peers profile themselves and print their layers beside ours: what the JSON file says of it, too."""
+    if not index.get("layers"):
+        return {}
+    ours = [Layer.from_record(record) for record in index["layers"]]
+    found: dict[str, list[Layer]] = {}
+    left_out: dict[str, str] = dict(index["left_out"])
+    for text, folder in index["peers"]:
+        job = Job.from_json(text)
+        try:
+            found[job.engine] = matched(ours, profiled(job, Path(folder), seconds))
+        except VerificationError as error:
+            left_out[job.engine] = str(error)
+    print()
+    rows = layer_records(ours, {record["kernel"]: record for record in records}, found)
+    if found:
+        print("\n".join(layer_table(rows, list(found))))
+    for engine, reason in left_out.items():
+        print(f"{engine} is left out: {reason}")
+    return {"layers": rows, "left_out": left_out}
 
 
 def _line(row: Row, record: dict[str, Any], share: float) -> str:
@@ -210,7 +291,12 @@ def main(words: Sequence[str]) -> int:
     """Read the command line; do one of the two steps. Returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("prepare").add_argument("folder", type=Path)
+    prepared = steps.add_parser("prepare", allow_abbrev=False)
+    prepared.add_argument("folder", type=Path)
+    prepared.add_argument("--network", metavar="NAME", help="one of peers.py, in place of a model")
+    prepared.add_argument("--engines", metavar="NAMES", help="peers to run it, comma-separated")
+    prepared.add_argument("--cache", type=Path, default=cache_folder() / "peers", help="as in peers.py")
+    prepared.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="as in peers.py")
     measured = steps.add_parser("measure")
     measured.add_argument("folder", type=Path)
     measured.add_argument("--only", default="", metavar="REGEX", help="kernels whose names it matches")
@@ -219,7 +305,7 @@ def main(words: Sequence[str]) -> int:
     arguments, options = parser.parse_known_args(words)
     try:
         if arguments.step == "prepare":
-            prepare(arguments.folder, options)
+            prepare(arguments.folder, options, arguments)
         elif options:
             raise UsageError(f"measure knows no {options[0]}")
         else:

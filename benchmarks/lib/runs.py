@@ -20,7 +20,7 @@ from benchmarks.lib.rows import Row
 from benchmarks.lib.source import Source
 
 _MODULE = "benchmarks.lib.worker"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TVM_NUM_THREADS")
 
 
 class Runner(Protocol):
@@ -52,7 +52,7 @@ class EngineProcess(FrameProcess):
     """
 
     def __init__(self, job: Job, folder: Path) -> None:
-        variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads))
+        variables = dict.fromkeys(THREAD_VARIABLES, str(job.threads))
         super().__init__(job.engine, job.model, _MODULE, [job.to_json(), str(folder)], variables=variables)
         self.note = str(self.ready["note"])
         self._placed: Array | None = None

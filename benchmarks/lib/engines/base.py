@@ -10,6 +10,7 @@ from pathlib import Path
 from autotune_qnn.errors import UsageError
 from autotune_qnn.frontends.base import Array
 from benchmarks.lib.job import Job
+from benchmarks.lib.layers import Layer
 from benchmarks.lib.networks import Network
 from benchmarks.lib.source import Source, ingredients, version_of
 
@@ -30,13 +31,15 @@ class Running:
 
 class Engine(ABC):
     """One engine. `packages` are the distributions that it needs, `revision` is raised whenever `prepare` changes;
-    `per_threads` is whether what it prepares depends on the number of threads, `tunes` whether `tune` does anything.
+    `per_threads` is whether what it prepares depends on the number of threads, `tunes` whether `tune` does anything,
+    `profiles` whether it can tell the times of single layers.
     """
 
     packages: tuple[str, ...] = ()
     revision = 1
     per_threads = False
     tunes = False
+    profiles = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -70,3 +73,9 @@ class Engine(ABC):
     @abstractmethod
     def load(self, job: Job, source: Source, folder: Path) -> Running:
         """Loads the network on `job.threads` threads. Runs in the process that is then timed."""
+
+    def layers(self, job: Job, source: Source, folder: Path, seconds: float) -> list[Layer]:
+        """Convolutions and dense layers in order of execution with the median times that the engine's own profiler
+        gives of them, of runs for that many seconds. Only where `profiles`.
+        """
+        raise UsageError(f"{self.name} does not tell the times of single layers of {job.model}")

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import statistics
 import tempfile
-from collections.abc import Iterator
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from autotune_qnn.build.manifest import settle
 from autotune_qnn.frontends.base import Array
 from benchmarks.lib.engines.base import Engine, Running, Step
 from benchmarks.lib.job import Job
+from benchmarks.lib.layers import Layer
 from benchmarks.lib.networks import Kind, Network
 from benchmarks.lib.source import Source, ingredients, version_of
 
 PACKAGES = ("onnxruntime", "onnx")
 _REVISION = "1"
+_LAYERS = (
+    *("QLinearConv", "ConvInteger", "Conv", "FusedConv", "NhwcConv", "NhwcFusedConv"),
+    *("QGemm", "Gemm", "FusedGemm", "QLinearMatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMul"),
+    *("DynamicQuantizeMatMul", "FusedMatMul"),
+)
 
 
 def qdq_form(job: Job) -> Path:
@@ -61,6 +72,7 @@ class OnnxRuntime(Engine):
     """The CPU execution provider with every graph optimization."""
 
     packages = PACKAGES
+    profiles = True
 
     def refuses(self, network: Network) -> str:
         """It reads ONNX."""
@@ -74,13 +86,7 @@ class OnnxRuntime(Engine):
         """With bound input and output, so that no step copies either."""
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = job.threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        session = onnxruntime.InferenceSession(
-            str(qdq_form(job)), options, providers=["CPUExecutionProvider"]
-        )
+        session = _session(job)
 
         def run(data: Array) -> Array:
             output: Array = session.run(None, {"input": data})[0]
@@ -93,3 +99,49 @@ class OnnxRuntime(Engine):
             return lambda: session.run_with_iobinding(binding)
 
         return Running(run, step, "QDQ, uint8 × int8 a channel")
+
+    def layers(self, job: Job, source: Source, folder: Path, seconds: float) -> list[Layer]:
+        """From the profile that the session writes."""
+        data = source.inputs()[0]
+        with tempfile.TemporaryDirectory() as place:
+            session = _session(job, enable_profiling=True, profile_file_prefix=f"{place}/profile")
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                session.run(None, {"input": data})
+            events = json.loads(Path(session.end_profiling()).read_text())
+        return profile_layers(events)
+
+
+def _session(job: Job, **others: Any) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job.threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    for name, value in others.items():
+        setattr(options, name, value)
+    return onnxruntime.InferenceSession(str(qdq_form(job)), options, providers=["CPUExecutionProvider"])
+
+
+def profile_layers(events: Sequence[dict[str, Any]]) -> list[Layer]:
+    """The convolutions and dense layers of a profile of many runs, in order of execution, with median times."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in sorted(events, key=lambda event: int(event["ts"])):
+        if event["cat"] == "Node" and event["args"].get("op_name") in _LAYERS:
+            found[event["name"]].append(event)
+    return [
+        Layer(
+            name.removesuffix("_kernel_time"),
+            _shape(runs[0], "input_type_shape"),
+            _shape(runs[0], "output_type_shape"),
+            us=statistics.median(event["dur"] for event in runs),
+        )
+        for name, runs in found.items()
+    ]
+
+
+def _shape(event: dict[str, Any], key: str) -> tuple[int, ...]:
+    """The first tensor's, of `[{dtype: extents}, ...]`."""
+    (extents,) = event["args"][key][0].values()
+    return tuple(extents)
