@@ -7,7 +7,8 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autotune_qnn.build.manifest import settle
 from autotune_qnn.frontends.base import Array
 from benchmarks.lib.engines.base import Engine, Running, Step
 from benchmarks.lib.job import Job
-from benchmarks.lib.layers import Layer
+from benchmarks.lib.layers import Layer, macs_of
 from benchmarks.lib.networks import Kind, Network
 from benchmarks.lib.source import Source, ingredients, version_of
 
@@ -101,15 +102,22 @@ class OnnxRuntime(Engine):
         return Running(run, step, "QDQ, uint8 × int8 a channel")
 
     def layers(self, job: Job, source: Source, folder: Path, seconds: float) -> list[Layer]:
-        """From the profile that the session writes."""
+        """From the profile that the session writes, and the weights of the graph that it has made of the network."""
         data = source.inputs()[0]
         with tempfile.TemporaryDirectory() as place:
-            session = _session(job, enable_profiling=True, profile_file_prefix=f"{place}/profile")
+            graph = Path(place) / "optimized.onnx"
+            session = _session(
+                job,
+                enable_profiling=True,
+                profile_file_prefix=f"{place}/profile",
+                optimized_model_filepath=str(graph),
+                log_severity_level=3,  # no warning that the graph is for this machine
+            )
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 session.run(None, {"input": data})
             events = json.loads(Path(session.end_profiling()).read_text())
-        return profile_layers(events)
+            return profile_layers(events, _weights(graph))
 
 
 def _session(job: Job, **others: Any) -> Any:
@@ -124,21 +132,38 @@ def _session(job: Job, **others: Any) -> Any:
     return onnxruntime.InferenceSession(str(qdq_form(job)), options, providers=["CPUExecutionProvider"])
 
 
-def profile_layers(events: Sequence[dict[str, Any]]) -> list[Layer]:
-    """The convolutions and dense layers of a profile of many runs, in order of execution, with median times."""
+def _weights(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of the largest constant of each node of a graph that has any."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    constants = {entry.name: tuple(entry.dims) for entry in graph.initializer}
+    found = {}
+    for node in graph.node:
+        shapes = [constants[name] for name in node.input if name in constants]
+        if shapes:
+            found[node.name] = max(shapes, key=prod)
+    return found
+
+
+def profile_layers(events: Sequence[dict[str, Any]], weights: Mapping[str, tuple[int, ...]]) -> list[Layer]:
+    """The convolutions and dense layers of a profile of many runs, in order of execution, with median times.
+
+    `weights` are the shapes of the nodes' weights, output channels first in those of convolutions.
+    """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in sorted(events, key=lambda event: int(event["ts"])):
         if event["cat"] == "Node" and event["args"].get("op_name") in _LAYERS:
             found[event["name"]].append(event)
-    return [
-        Layer(
-            name.removesuffix("_kernel_time"),
-            _shape(runs[0], "input_type_shape"),
-            _shape(runs[0], "output_type_shape"),
-            us=statistics.median(event["dur"] for event in runs),
-        )
-        for name, runs in found.items()
-    ]
+    return [_layer(name.removesuffix("_kernel_time"), runs, weights) for name, runs in found.items()]
+
+
+def _layer(name: str, runs: Sequence[dict[str, Any]], weights: Mapping[str, tuple[int, ...]]) -> Layer:
+    data, output = (_shape(runs[0], key) for key in ("input_type_shape", "output_type_shape"))
+    shape, macs = weights.get(name, ()), None
+    if shape:
+        macs = macs_of(output, output[-1] if len(shape) == 2 else shape[0], shape)  # or a matrix
+    return Layer(name, data, output, macs, statistics.median(event["dur"] for event in runs))
 
 
 def _shape(event: dict[str, Any], key: str) -> tuple[int, ...]:

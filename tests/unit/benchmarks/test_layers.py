@@ -105,10 +105,12 @@ def test_an_onnx_runtime_profile() -> None:
             event("conv", start, dur + 1, "QLinearConv", [1, 2, 2, 8]),
         )
     ]
-    assert profile_layers([session, *runs]) == [
-        Layer("conv", (1, 2, 2, 8), (1, 4), us=5),
-        Layer("gemm", (1, 8), (1, 4), us=4),
+    weights = {"conv": (4, 8, 2, 2), "gemm": (8, 4)}
+    assert profile_layers([session, *runs], weights) == [
+        Layer("conv", (1, 2, 2, 8), (1, 4), 128, 5),
+        Layer("gemm", (1, 8), (1, 4), 32, 4),
     ]
+    assert [layer.macs for layer in profile_layers(runs, {})] == [None, None]
 
 
 def test_our_layers_are_those_of_the_lowered_network() -> None:
