@@ -11,9 +11,9 @@ A woven tile's outputs are computed during the next tile's sums, with the accumu
 
     tile   = max(sums, outputs and their loads) + WOVEN + SPILL x spilled registers
 
-All this is in cycles of no particular processor: it ranks schedules of one task, and measurements correct it. The
-constants are those that ranked recorded spaces of convolutions best, rounded, where half of the recordings also ranked
-the other half.
+Every doubling of unrolled code beyond 2^LONG steps takes a little longer. All this is in cycles of no particular
+processor: it ranks schedules of one task, and measurements correct it. The constants are those that ranked recorded
+spaces of convolutions best, rounded, where those of half of the recordings also ranked the other half.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _WOVEN_OUTPUT = 22.0
 _WOVEN_REGISTERS = 22
 _WOVEN_SPILL = 6.0
 _FETCHED_STEP = 0.1
+_LONG = 8.5
+_CODE = 0.05
 _FIRST = 256.0
 _SECOND = 64.0
 _PLACE = {name: place for place, name in enumerate(NAMES)}
@@ -58,6 +60,7 @@ class _Tiles:
     traffic: Vector
     woven: npt.NDArray[np.bool_]
     fetched: Vector
+    code: Vector
 
 
 def estimate(rows: Vector) -> Vector:
@@ -100,12 +103,14 @@ def _tiles(rows: Vector) -> _Tiles:
         _count(rows, "hot_traffic_32k") / _FIRST + _count(rows, "hot_traffic_512k") / _SECOND,
         rows[:, _PLACE["hot_woven"]] > 0.0,
         (rows[:, _PLACE["hot_fetched"]] > 0.0) * sums / accumulators,
+        np.maximum(0.0, rows[:, _PLACE["code"]] - _LONG),
     )
 
 
 def _estimate(found: _Tiles) -> Vector:
     tile = np.where(found.woven, _woven(found), _plain(found)) + _FETCHED_STEP * found.fetched
-    return np.asarray(-np.log2(np.maximum(1.0, found.tiles * tile + found.traffic)), dtype=np.float64)
+    cycles = np.maximum(1.0, found.tiles * tile + found.traffic)
+    return np.asarray(-np.log2(cycles) - _CODE * found.code, dtype=np.float64)
 
 
 def _sums(found: _Tiles) -> Vector:

@@ -89,7 +89,7 @@ def test_recordings_of_other_features_are_refused(tmp_path: Path) -> None:
     [
         ("mobilenet_v2_tflite", Start.DEFAULT, 8),
         ("mobilenet_v2_tflite", Start.RANDOM, 8),
-        ("resnet18", Start.DEFAULT, 64),
+        ("resnet18", Start.DEFAULT, 32),
     ],
 )
 def test_the_cost_model_needs_half_of_random_searchs_trials(network: str, start: Start, least: int) -> None:

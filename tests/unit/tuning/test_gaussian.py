@@ -24,6 +24,7 @@ def test_the_estimate_knows_latency_loads_traffic_and_spilling() -> None:
     near, far = (estimate(kernel_features(**{f"hot_traffic_{size}k": 24.0}))[0] for size in (32, 512))
     assert far < near < plain - 0.5
     assert estimate(kernel_features(hot_accumulators=100.0))[0] < plain
+    assert estimate(kernel_features(code=12.0))[0] < estimate(kernel_features(code=8.0))[0] == plain
 
 
 def test_the_estimate_lets_most_of_the_shorter_pass_during_the_longer() -> None:
@@ -66,7 +67,7 @@ def test_of_what_was_expected_the_fastest_tell_how_much_is_there() -> None:
 
 
 def test_what_was_measured_tells_of_what_is_like_it() -> None:
-    rows = [tuple(kernel_features(code=code)[0]) for code in np.linspace(0.0, 10.0, 21)]
+    rows = [tuple(kernel_features(code=code)[0]) for code in np.linspace(0.0, 8.0, 21)]
     model = SpeedModel().task("t")
     for place in range(0, 21, 4):
         model.add(rows[place], 1.0 + 0.02 * place)
