@@ -256,7 +256,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Read the command line; do one of the steps."""
-    arguments, options = _parser().parse_known_args()
+    parser = _parser()
+    arguments, options = parser.parse_known_args()
     if arguments.step == "prepare":
         prepare(arguments, options)
         return
@@ -267,7 +268,10 @@ def main() -> None:
         result = run(arguments, options)
         text = markdown(result)
     else:
-        result = replay(arguments)
+        try:
+            result = replay(arguments)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(str(error))
         text = f"{result['title']}\n\n{tuning_replay.markdown(result['rows'], result['network'])}"
     print(text)
     if arguments.json:
