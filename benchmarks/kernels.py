@@ -197,16 +197,15 @@ def prepare(folder: Path, options: list[str], given: argparse.Namespace) -> None
 
 def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> float:
     """Seconds of one run; raises VerificationError where the kernel computes something else than the reference."""
-    function = tvm.runtime.load_module(str(folder / library))["main"]
+    module = tvm.runtime.load_module(str(folder / library))
     with np.load(folder / kernel.data) as stored:
         count = int(stored["outputs"])
         expected = [stored[f"e{place}"] for place in range(count)]
         tensors = [tvm.runtime.tensor(stored[name]) for name in stored.files if name.startswith("arr_")]
-    function(*tensors)
+    module["main"](*tensors)
     for tensor, wanted in zip(tensors[-count:], expected, strict=True):
         if not np.array_equal(tensor.numpy(), wanted):
             raise VerificationError(f"{kernel.name} computes something else than its reference")
-    module = tvm.runtime.load_module(str(folder / library))
     once = min(module.time_evaluator("main", tvm.cpu(), number=1, repeat=5)(*tensors).results)
     timed = module.time_evaluator("main", tvm.cpu(), number=max(1, int(1e-3 / once)), repeat=5)
     results: list[float] = []

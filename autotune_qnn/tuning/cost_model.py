@@ -177,6 +177,8 @@ class TaskModel:
         self._own: Any = None
         self._offset = 0.0
         self._weight = 1.0
+        self._known = np.zeros((0, 0))
+        self._missed = np.zeros(0)
         self._fitted = 0
         self._prior: Any = None
         self._prior_size = 0
@@ -226,8 +228,7 @@ class TaskModel:
         samples = self._shared.samples(self._key)[-_MOST_COMPARED:]
         known = [*(features for features, _ in samples), *picked]
         start = time.perf_counter()
-        places = gaussian.scaled(np.asarray([*candidates, *known], dtype=np.float64))
-        here, there = places[: len(candidates)], places[len(candidates) :]
+        here, there = gaussian.placed(candidates, known)
         chosen = gaussian.pick(scores, here, there, _LENGTH, _CURIOSITY * self._spread(), count)
         self._shared.seconds += time.perf_counter() - start
         return chosen
@@ -253,13 +254,8 @@ class TaskModel:
         """By how much schedules like each candidate differ from what was expected of them: smooth, where trees are
         not.
         """
-        samples = self._shared.samples(self._key)[-_MOST_COMPARED:]
-        known = np.asarray([features for features, _ in samples], dtype=np.float64)
-        values = np.maximum(_SMOOTH_SLOWEST, labels([seconds for _, seconds in samples]))
-        missed = values - self._weight * self._base(known) - self._offset
-        places = gaussian.scaled(np.concatenate([rows, known]))
-        here, there = places[: len(rows)], places[len(rows) :]
-        return gaussian.regress(there, missed, here, _SMOOTH_LENGTH, _SMOOTH_NOISE)
+        here, there = gaussian.placed(rows, self._known)
+        return gaussian.regress(there, self._missed, here, _SMOOTH_LENGTH, _SMOOTH_NOISE)
 
     def _fit(self) -> None:
         samples = self._shared.samples(self._key)
@@ -270,5 +266,8 @@ class TaskModel:
         base = self._base(rows)
         self._weight = _slope(base, values)
         self._offset = float(np.median(values - self._weight * base))
-        self._own = self._shared.train(rows, values, self._weight * base + self._offset, _TASK_ROUNDS)
+        believed = self._weight * base
+        self._own = self._shared.train(rows, values, believed + self._offset, _TASK_ROUNDS)
+        missed = np.maximum(_SMOOTH_SLOWEST, values) - believed - self._offset
+        self._known, self._missed = rows[-_MOST_COMPARED:], missed[-_MOST_COMPARED:]
         self._fitted = len(samples)

@@ -27,6 +27,13 @@ def scaled(rows: Vector) -> Vector:
     return np.asarray(kept / np.sqrt(kept.shape[1]), dtype=np.float64)
 
 
+def placed(candidates: npt.ArrayLike, known: npt.ArrayLike) -> tuple[Vector, Vector]:
+    """Rows of both, where there are any, `scaled` together: those of `candidates`, those of `known`."""
+    rows = [np.asarray(part, dtype=np.float64) for part in (candidates, known)]
+    found = scaled(np.concatenate([part for part in rows if len(part)]))
+    return found[: len(rows[0])], found[len(rows[0]) :]
+
+
 def kernel(first: Vector, second: Vector, length: float) -> Vector:
     """exp(-distance² / 2 length²) between the rows of two matrices."""
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)[None, :] - 2.0 * first @ second.T
