@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from autotune_qnn.build.history import History, no_history, with_pool
+from autotune_qnn.build.history import LoggedHistory, no_history
 from autotune_qnn.build.linker import find_linker
 from autotune_qnn.build.manifest import manifest_path
 from autotune_qnn.build.model import build_model
@@ -28,20 +28,23 @@ def run(arguments: argparse.Namespace) -> int:
     source = import_model(arguments)
     model = source.model
     lowered = relax.lower(model.mod, target, arguments.threads)
-    history = no_history if arguments.untuned else open_history(arguments, target, source.model, lowered)
+    logged = None if arguments.untuned else open_history(arguments, target, source.model, lowered)
     images = source.recipe.to_record()
-    built = build_model(model, target, history, arguments.threads, arguments.output, lowered, images)
+    built = build_model(
+        model, target, logged or no_history, arguments.threads, arguments.output, lowered, images
+    )
+    set_aside = 0 if logged is None else logged.set_aside(lowered.tasks)
     manifest = built.manifest
     show(f"library   {built.library}")
     show(f"manifest  {manifest_path(built.library)}")
     show(f"target    {manifest.target}, {manifest.threads} thread(s)")
-    show(f"coverage  {coverage_line(manifest.tuned, manifest.fallback, manifest.missing)}")
+    show(f"coverage  {coverage_line(manifest.tuned, manifest.fallback, manifest.missing, set_aside)}")
     return 0
 
 
 def open_history(
     arguments: argparse.Namespace, target: TargetSpec, model: ImportedModel, lowered: relax.LoweredModule
-) -> History:
+) -> LoggedHistory:
     """The model's own log and, for tasks that they hold too, others. Raises LogStoreError where none of them knows
     any task of the model.
     """
@@ -52,7 +55,7 @@ def open_history(
     except LogStoreError as error:
         missing = error
     pool = open_pool(arguments.log_dir, target, header, None if store is None else store.path)
-    history = with_pool(store, pool)
-    if missing is not None and not any(history(task.key) for task in lowered.tasks):
+    history = LoggedHistory(store, pool)
+    if missing is not None and not any(history.known(task) for task in lowered.tasks):
         raise missing
     return history

@@ -151,8 +151,12 @@ def _pinning(threads: int) -> str:
 
 def open_pool(log_dir: Path, target: TargetSpec, header: LogHeader, own: Path | None = None) -> RecordPool:
     """Every other log that may help: of this folder, and of those that the project ships. Kernels are the same for
-    all targets of one instruction set.
+    all targets of one instruction set. What is fast is taken to be the same on all CPUs that begin as many products in
+    a cycle as the target's CPU does, or, where it runs the target's code, this one (`header.cpu`).
     """
+    rates = {target.dot.rate}
+    if target.runs_here() is None:
+        rates.add(target.rate_on(header.cpu))
 
     def usable(text: str) -> bool:
         try:
@@ -160,8 +164,11 @@ def open_pool(log_dir: Path, target: TargetSpec, header: LogHeader, own: Path | 
         except TargetError:
             return False
 
+    def alike(cpu: str) -> bool:
+        return target.rate_on(cpu) in rates
+
     shipped = shipped_logs()
-    return RecordPool.open([log_dir, *([shipped] if shipped else [])], header, usable, own)
+    return RecordPool.open([log_dir, *([shipped] if shipped else [])], header, usable, alike, own)
 
 
 def check_threads(threads: int) -> None:

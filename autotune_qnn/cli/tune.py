@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune_qnn.build.history import no_history, with_pool
+from autotune_qnn.build.history import LoggedHistory, no_history
 from autotune_qnn.build.linker import find_linker
 from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
@@ -60,13 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
                 "the same command continues from there"
             )
             return INTERRUPTED
-        tuning = _tuning(arguments, store, summary)
+        history = LoggedHistory(store, pool)
+        set_aside = history.set_aside(lowered.tasks)
+        tuning = _tuning(arguments, store, summary, set_aside)
         with tempfile.TemporaryDirectory(prefix="autotune-qnn-") as folder:
             place = arguments.output or Path(folder) / "after.so"
             plain = Path(folder) / "before.so"
             record = source.recipe.to_record()
             before = build_model(model, target, no_history, arguments.threads, plain, lowered, record)
-            history = with_pool(store, pool)
             after = build_model(model, target, history, arguments.threads, place, lowered, record)
             builds = (before, after)
             report = evaluate(source, target, builds, inputs, tuning, quiet=arguments.quiet)
@@ -115,7 +116,9 @@ def _tune(
     return tune(tasks, target, store, options, progress, pool=pool)
 
 
-def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary | None) -> Tuning:
+def _tuning(
+    arguments: argparse.Namespace, store: LogStore, summary: TuneSummary | None, set_aside: int
+) -> Tuning:
     return Tuning(
         log=str(store.path),
         tuner=arguments.tuner,
@@ -127,6 +130,7 @@ def _tuning(arguments: argparse.Namespace, store: LogStore, summary: TuneSummary
         records_elsewhere=0 if summary is None else summary.warm.records,
         logs_elsewhere=0 if summary is None else summary.warm.logs,
         tasks_elsewhere=0 if summary is None else summary.warm.same_tasks,
+        tasks_set_aside=set_aside,
     )
 
 

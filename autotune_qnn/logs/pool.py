@@ -1,7 +1,8 @@
 """What other logs know: those of other models, and those that the project ships.
 
 A task is the same wherever its key is the same, so that its best schedule may come from any log of the same kind of
-target, TVM and number of threads. Figures of another CPU are no figures of this one: such records come last.
+target, TVM and number of threads. Figures of another CPU are no figures of this one: such records come last. Those of
+another kind of CPU are for searches to try, and no reason to build with anything but the default schedule.
 """
 
 from __future__ import annotations
@@ -33,19 +34,26 @@ def shipped_logs() -> Path | None:
 class RecordPool:
     """Logs of other models and machines, the most comparable first; see `open`."""
 
-    def __init__(self, logs: Sequence[LogStore], header: LogHeader) -> None:
-        """`header` states the conditions that the logs are compared with."""
+    def __init__(self, logs: Sequence[LogStore], header: LogHeader, alike: Callable[[str], bool]) -> None:
+        """`header` states the conditions that the logs are compared with; `alike` is that of `open`."""
         self.logs = tuple(logs)
         self._header = header
+        self._alike = alike
 
     @classmethod
     def open(
-        cls, roots: Sequence[Path], header: LogHeader, usable: Callable[[str], bool], own: Path | None = None
+        cls,
+        roots: Sequence[Path],
+        header: LogHeader,
+        usable: Callable[[str], bool],
+        alike: Callable[[str], bool],
+        own: Path | None = None,
     ) -> RecordPool:
         """Read every log under the log folders `roots` with the header's TVM version and threads.
 
-        `usable` says of a canonical target whether its kernels are the same as this target's; `own` is a log to
-        leave out. Logs that cannot be read are passed over with a warning.
+        `usable` says of a canonical target whether its kernels are the same as this target's, `alike` of a CPU's name
+        whether it is of the kind that kernels are built for; `own` is a log to leave out. Logs that cannot be read are
+        passed over with a warning.
         """
         found = []
         for root in dict.fromkeys(roots):
@@ -55,7 +63,7 @@ class RecordPool:
                 log = _read(path)
                 if log is not None and _fits(log.header, header) and usable(log.header.target):
                     found.append(log)
-        return cls(sorted(found, key=lambda log: cls._distance(log.header, header)), header)
+        return cls(sorted(found, key=lambda log: cls._distance(log.header, header)), header, alike)
 
     @staticmethod
     def _distance(found: LogHeader, wanted: LogHeader) -> tuple[bool, bool]:
@@ -65,6 +73,10 @@ class RecordPool:
         """Whether a log's figures are figures of this CPU and target."""
         return self._distance(log.header, self._header) == (False, False)
 
+    def alike(self, log: LogStore) -> bool:
+        """Whether a log is of the kind of CPU that kernels are built for."""
+        return self._alike(log.header.cpu)
+
     def __len__(self) -> int:
         return sum(len(log) for log in self.logs)
 
@@ -73,8 +85,17 @@ class RecordPool:
         seconds, then those of other targets and CPUs. Records of other logs without a trace only teach cost models,
         and are left out.
         """
-        near = [_with_trace(log.ranked(key)) for log in self.logs if self.comparable(log)]
-        far = [_with_trace(log.ranked(key)) for log in self.logs if not self.comparable(log)]
+        return self._merged(key, self.logs, own)
+
+    def to_build(self, key: str, own: Sequence[TrialRecord] = ()) -> list[TrialRecord]:
+        """Those of `ranked` that come before the default schedule without being measured here: `own`, and of CPUs of
+        the kind that kernels are built for.
+        """
+        return self._merged(key, [log for log in self.logs if self.alike(log)], own)
+
+    def _merged(self, key: str, logs: Sequence[LogStore], own: Sequence[TrialRecord]) -> list[TrialRecord]:
+        near = [_with_trace(log.ranked(key)) for log in logs if self.comparable(log)]
+        far = [_with_trace(log.ranked(key)) for log in logs if not self.comparable(log)]
         merged = list(heapq.merge(own, *near, key=_seconds))
         return [*merged, *(record for records in far for record in records)]
 

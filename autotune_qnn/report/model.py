@@ -71,7 +71,8 @@ class Tuning:
     """The log that the build was made from, and what this run added to it; failures are counted by kind.
 
     `trials_while_busy` were measured while the machine was busy. `records_elsewhere` of `logs_elsewhere` other logs
-    taught the cost model; `tasks_elsewhere` of this model's tasks stand in them too.
+    taught the cost model; `tasks_elsewhere` of this model's tasks stand in them too. `tasks_set_aside` were built with
+    default schedules although there are records of them, as all are of another kind of CPU.
     """
 
     log: str
@@ -84,6 +85,7 @@ class Tuning:
     records_elsewhere: int = 0
     logs_elsewhere: int = 0
     tasks_elsewhere: int = 0
+    tasks_set_aside: int = 0
 
 
 @dataclass(frozen=True, slots=True)

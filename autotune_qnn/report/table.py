@@ -29,10 +29,13 @@ def render(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def coverage_line(tuned: int, fallback: int, missing: int) -> str:
-    """How many tasks the build took from where, in one line."""
+def coverage_line(tuned: int, fallback: int, missing: int, set_aside: int = 0) -> str:
+    """How many tasks the build took from where, in one line; `set_aside` of those with a default schedule are known
+    from CPUs of another kind only.
+    """
     total = tuned + fallback + missing
-    return f"{total} tasks: {tuned} tuned, {fallback} with a default schedule, {missing} missing"
+    known = f" ({set_aside} of them known from other kinds of CPU only)" if set_aside else ""
+    return f"{total} tasks: {tuned} tuned, {fallback} with a default schedule{known}, {missing} missing"
 
 
 def _head(report: Report) -> str:
@@ -44,13 +47,12 @@ def _head(report: Report) -> str:
         trials += f", failed: {', '.join(f'{count} {kind}' for kind, count in tuning.failures.items())}"
     if tuning.trials_while_busy:
         trials += f"; {tuning.trials_while_busy} while the machine was busy"
-    coverage = report.coverage
     rows = [
         ("model", f"{report.model} ({report.frontend}, batch {report.batch})"),
         ("target", report.target),
         ("cpu", f"{report.cpu}, {_count(report.threads, 'thread')}"),
         ("arithmetic", report.arithmetic),
-        ("coverage", coverage_line(coverage.tuned, coverage.fallback, coverage.missing)),
+        ("coverage", _coverage(report)),
         ("trials", trials),
         ("log", tuning.log),
         ("data", "; ".join(report.data)),
@@ -70,6 +72,11 @@ def _head(report: Report) -> str:
     rows += [("import", remark) for remark in report.remarks]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def _coverage(report: Report) -> str:
+    coverage = report.coverage
+    return coverage_line(coverage.tuned, coverage.fallback, coverage.missing, report.tuning.tasks_set_aside)
 
 
 def _latency(report: Report) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from autotune_qnn.cli import common
 from autotune_qnn.cli.main import main
+from autotune_qnn.engines.relax import TargetSpec
 from tests.support.shared_models import MODELS
 
 pytestmark = pytest.mark.shared_data
@@ -53,3 +55,32 @@ def test_the_tutorials_elephant(tmp_path: Path, tflite_models: Path, shared: Pat
     assert prediction["classes"] == ELEPHANT
     assert "elephant" in prediction["names"][0].lower()
     assert data["agreement"]["after"]["identical"] == 1
+
+
+@pytest.mark.parametrize(
+    ("cpu", "coverage"),
+    [
+        (
+            "AMD EPYC (family 25, model 17, stepping 1)",
+            "6 tasks: 6 tuned, 0 with a default schedule, 0 missing",
+        ),
+        (
+            "Intel(R) Xeon(R) Processor (family 6, model 85, stepping 7)",
+            "6 tasks: 0 tuned, 6 with a default schedule (6 of them known from other kinds of CPU only), 0 missing",
+        ),
+    ],
+)
+def test_a_fresh_clone_builds_with_what_fits_the_cpu(
+    tmp_path: Path,
+    tflite_models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cpu: str,
+    coverage: str,
+) -> None:
+    monkeypatch.setattr(TargetSpec, "runs_here", lambda _: None)
+    monkeypatch.setattr(common, "cpu_model", lambda: cpu)
+    words = ["--model", str(tflite_models / "ad01_int8.tflite"), "--target", "llvm -mcpu=cascadelake"]
+    words += ["--log-dir", str(tmp_path / "logs"), "--output", str(tmp_path / "net.so")]
+    assert main(["build", *words]) == 0
+    assert coverage in capsys.readouterr().out

@@ -91,6 +91,13 @@ def test_the_table_holds_the_numbers_of_the_json(report: Report) -> None:
     assert all(line == line.rstrip() for line in table.splitlines())
 
 
+def test_tasks_known_from_other_kinds_of_cpu_are_told(report: Report) -> None:
+    tuning = replace(report.tuning, tasks_set_aside=2)
+    said = "17 tuned, 3 with a default schedule (2 of them known from other kinds of CPU only), 0 missing"
+    assert said in render(replace(report, tuning=tuning))
+    assert replace(report, tuning=tuning).to_dict()["tuning"]["tasks_set_aside"] == 2
+
+
 def test_a_busy_machine_is_mentioned(report: Report) -> None:
     assert "busy" not in render(report)
     assert "busy" in render(replace(report, noise=Noise(1.9, 3.0, True)))

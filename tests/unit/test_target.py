@@ -233,3 +233,21 @@ def test_cores_are_written_as_ranges() -> None:
 )
 def test_products_a_cycle(text: str, rate: int) -> None:
     assert TargetSpec.parse(text).dot.rate == rate
+
+
+@pytest.mark.parametrize(
+    ("cpu", "rate"),
+    [
+        ("Intel(R) Xeon(R) Processor @ 2.50GHz (family 6, model 85, stepping 7)", 2),
+        ("INTEL(R) XEON(R) PLATINUM 8581C (family 6, model 207, stepping 2)", 2),
+        ("11th Gen Intel(R) Core(TM) i7-1165G7 (family 6, model 140, stepping 1)", 1),
+        ("AMD EPYC (family 25, model 17, stepping 1)", 1),
+        ("A CPU (family 25, model 85, stepping 1)", 1),
+        ("unknown", 1),
+    ],
+)
+def test_products_a_cycle_on_a_cpu(cpu: str, rate: int) -> None:
+    assert TargetSpec.parse("llvm -mcpu=cascadelake").rate_on(cpu) == rate
+    assert TargetSpec.parse("llvm -mcpu=skylake-avx512").rate_on(cpu) == 1, (
+        "default schedules take no account"
+    )

@@ -45,6 +45,9 @@ _TWO_PRODUCTS = frozenset(
     }
 )
 """CPUs that begin two products of 512 bits in a cycle."""
+_TWO_PRODUCTS_MODELS = frozenset({85, 106, 108, 143, 173, 174, 207})
+"""The same CPUs by the numbers that Intel gave them, all of family 6."""
+_FAMILY_6 = re.compile(r"\(family 6, model (\d+),")
 
 _NEEDED = {
     Isa.AMX_INT8: _VNNI | {"amx-tile", "amx-int8"},
@@ -130,8 +133,17 @@ class TargetSpec:
     @property
     def dot(self) -> DotShape:
         """The dot-product step of the instruction set, and how many of them the CPU begins in a cycle."""
-        wide = self.isa in (Isa.AMX_INT8, Isa.AVX512_VNNI)
-        return replace(dot_shape(self.isa), rate=2 if wide and self.mcpu in _TWO_PRODUCTS else 1)
+        return replace(dot_shape(self.isa), rate=self._rate(self.mcpu in _TWO_PRODUCTS))
+
+    def rate_on(self, cpu: str) -> int:
+        """How many of the target's dot-product steps a CPU begins in a cycle, as far as default schedules take account
+        of it (`DotShape.rate`). `cpu` is a name that `host.cpu_model` gave.
+        """
+        found = _FAMILY_6.search(cpu)
+        return self._rate(found is not None and int(found[1]) in _TWO_PRODUCTS_MODELS)
+
+    def _rate(self, two_products: bool) -> int:
+        return 2 if two_products and self.isa in (Isa.AMX_INT8, Isa.AVX512_VNNI) else 1
 
     @property
     def architecture(self) -> str:

@@ -21,6 +21,7 @@ from benchmarks.lib.job import Job
 from benchmarks.lib.source import Source
 
 if TYPE_CHECKING:
+    from autotune_qnn.build.history import History
     from autotune_qnn.engines.relax import LoweredModule, TargetSpec
 
 PREFIX = "autotune_qnn"
@@ -66,32 +67,30 @@ class Ours(Engine):
 
     def prepare(self, job: Job, source: Source, folder: Path) -> None:
         """Import, lower, build. LogStoreError where the log holds nothing for it."""
+        from autotune_qnn.build.history import no_history
         from autotune_qnn.build.model import build_model
 
         lowered = _Lowered.of(job, source)
-        records = self._records(job, lowered) if self.tuners else {}
-
-        def history(key: str) -> Sequence[TrialRecord]:
-            return records.get(key, ())
-
+        history = self._history(job, lowered) if self.tuners else no_history
         build_model(lowered.model, lowered.target, history, job.threads, folder / _LIBRARY, lowered.module)
 
-    def _records(self, job: Job, lowered: _Lowered) -> dict[str, list[TrialRecord]]:
-        """The good records of this engine's tuners, by task, the one to build with first, as `build` takes them."""
+    def _history(self, job: Job, lowered: _Lowered) -> History:
+        """What `build` takes, of this engine's tuners alone."""
+        from autotune_qnn.build.history import LoggedHistory
         from autotune_qnn.cli.common import open_pool
 
-        pool = open_pool(job.log_dir, lowered.target, lowered.header(job))
-        found = {
-            task.key: [record for record in pool.ranked(task.key) if record.tuner in self.tuners]
-            for task in lowered.module.tasks
-        }
-        if not any(found.values()):
+        logged = LoggedHistory(None, open_pool(job.log_dir, lowered.target, lowered.header(job)))
+
+        def of_tuners(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+            return [record for record in records if record.tuner in self.tuners]
+
+        if not any(of_tuners(logged.known(task)) for task in lowered.module.tasks):
             names = " or ".join(tuner.value for tuner in self.tuners)
             raise LogStoreError(
                 f"there is no tuning log with trials of {names} for these kernels, neither in {job.log_dir} nor in "
                 "the history that ships; --trials N tunes"
             )
-        return found
+        return lambda task: of_tuners(logged(task))
 
     def load(self, job: Job, source: Source, folder: Path) -> Running:
         """In a process with TVM's runtime alone."""

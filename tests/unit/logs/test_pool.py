@@ -37,7 +37,9 @@ def write(folder: Path, header: LogHeader, *records: TrialRecord) -> Path:
 
 
 def pool_of(folder: Path, own: Path | None = None) -> RecordPool:
-    return RecordPool.open([folder], HERE, lambda target: target != "llvm -mcpu=other", own)
+    return RecordPool.open(
+        [folder], HERE, lambda target: target != "llvm -mcpu=other", lambda cpu: cpu != "another kind", own
+    )
 
 
 def test_the_same_task_of_another_model_is_found_comparable_ones_first(tmp_path: Path) -> None:
@@ -60,6 +62,22 @@ def test_the_same_task_of_another_model_is_found_comparable_ones_first(tmp_path:
         assert [item.trial for item in pool.ranked("k", store.ranked("k"))] == [1, 2, 0, 4]
     assert [(item.trial, here) for item, here in pool.same("k")] == [(1, True), (2, True), (4, False)]
     assert pool.ranked("nowhere") == []
+
+
+def test_records_of_another_kind_of_cpu_are_for_searches_alone(tmp_path: Path) -> None:
+    write(tmp_path, replace(HERE, model="far", cpu="another cpu"), record("k", 1, 3e-6))
+    write(
+        tmp_path,
+        replace(HERE, model="further", cpu="another kind"),
+        record("k", 2, 1e-6),
+        record("l", 3, 1e-6),
+    )
+    pool = pool_of(tmp_path)
+    assert [item.trial for item in pool.ranked("k")] == [1, 2]
+    assert [item.trial for item in pool.to_build("k")] == [1]
+    assert [item.trial for item in pool.to_build("l", [record("l", 4, 2e-6)])] == [4]
+    assert pool.to_build("l") == []
+    assert [item.trial for item, _ in pool.same("l")] == [3]
 
 
 def test_a_damaged_log_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -178,7 +178,7 @@ def test_other_logs_give_a_warm_start(tmp_path: Path) -> None:
         best = store.best(MatmulTask(32).key)
     assert best is not None
     with LogStore.open(tmp_path, "llvm", "toy", HEADER) as store:
-        pool = RecordPool.open([tmp_path], HEADER, lambda _: True, store.path)
+        pool = RecordPool.open([tmp_path], HEADER, lambda _: True, lambda _: True, store.path)
         task = MatmulTask(32)
         found = pool.ranked(task.key, store.ranked(task.key))[0]
         assert (found.trial, found.config) == (best.trial, best.config), "a build needs no trial of its own"
