@@ -30,9 +30,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tvm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autotune_qnn.build.history import no_history, scheduled_by
@@ -48,6 +45,8 @@ from autotune_qnn.frontends.tflite.archive import cache_folder
 from autotune_qnn.host import cpu_model
 from autotune_qnn.runtime.threads import KernelThreads
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from autotune_qnn.tuning import run_worker
+from autotune_qnn.tuning.arguments import Arguments, write_arguments
 from autotune_qnn.tuning.trust import TraceChecker
 from benchmarks.lib import preparation as peers
 from benchmarks.lib.engines import ENGINES
@@ -62,6 +61,8 @@ from benchmarks.lib.own_layers import own_layers
 from benchmarks.lib.peak import Peak
 
 _INDEX = "index.json"
+_REPEAT_MS = 1.0
+_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,10 @@ def _library(mod: Any, target: relax.TargetSpec, folder: Path) -> str:
 
 
 def _prepared(task: relax.TuningTask, tuned: Any | None, target: relax.TargetSpec, folder: Path) -> Prepared:
-    data = folder / f"{task.key[:24]}.npz"
+    data = folder / f"{task.key[:24]}-arguments.npz"
     if not data.is_file():
-        arguments, expected = task.arguments(0)
-        np.savez(data, *arguments, outputs=len(expected), **{f"e{i}": e for i, e in enumerate(expected)})
-    with np.load(data) as stored:
-        outputs = sum(stored[f"e{place}"].size for place in range(int(stored["outputs"])))
+        write_arguments(data, task, 0)
+    outputs = sum(array.size for array in Arguments(str(data)).expected)
     default = relax.default_schedule(task)
     return Prepared(
         task.name,
@@ -197,22 +196,13 @@ def prepare(folder: Path, options: list[str], given: argparse.Namespace) -> None
 
 def _seconds(kernel: Prepared, library: str, folder: Path, seconds: float) -> float:
     """Seconds of one run; raises VerificationError where the kernel computes something else than the reference."""
-    module = tvm.runtime.load_module(str(folder / library))
-    with np.load(folder / kernel.data) as stored:
-        count = int(stored["outputs"])
-        expected = [stored[f"e{place}"] for place in range(count)]
-        tensors = [tvm.runtime.tensor(stored[name]) for name in stored.files if name.startswith("arr_")]
-    module["main"](*tensors)
-    for tensor, wanted in zip(tensors[-count:], expected, strict=True):
-        if not np.array_equal(tensor.numpy(), wanted):
-            raise VerificationError(f"{kernel.name} computes something else than its reference")
-    once = min(module.time_evaluator("main", tvm.cpu(), number=1, repeat=5)(*tensors).results)
-    timed = module.time_evaluator("main", tvm.cpu(), number=max(1, int(1e-3 / once)), repeat=5)
-    results: list[float] = []
+    clock = run_worker.load(str(folder / library), str(folder / kernel.data), _REPEAT_MS)
+    if clock is None:
+        raise VerificationError(f"{kernel.name} computes something else than its reference")
     end = time.monotonic() + seconds
-    while not results or time.monotonic() < end:
-        results += list(timed(*tensors).results)
-    return min(results)
+    while not clock.seconds or time.monotonic() < end:
+        clock.block(_REPEATS)
+    return min(clock.seconds)
 
 
 def _index(folder: Path) -> dict[str, Any]:

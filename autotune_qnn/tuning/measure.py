@@ -14,7 +14,6 @@ import math
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from autotune_qnn.tuning.options import TuneOptions
 from autotune_qnn.tuning.process import WorkerCrash, WorkerFailure, WorkerProcess, WorkerTimeout
 from autotune_qnn.tuning.protocols import Target
 from autotune_qnn.tuning.run_worker import CompareRequest, Measurement, RunRequest
+from autotune_qnn.tuning.stopwatch import Stopwatch
 from autotune_qnn.tuning.workspace import Workspace
 
 Tag = TypeVar("Tag")
@@ -113,10 +113,9 @@ class Measurer(Generic[Tag]):
         self._to_build: queue.Queue[Job[Tag] | None] = queue.Queue()
         self._to_run: queue.Queue[_Built[Tag] | Comparison[Tag] | None] = queue.Queue()
         self._done: queue.Queue[Outcome[Tag] | BaseException] = queue.Queue()
-        self._file_lock = threading.Lock()
         self._closing = False
         self.in_flight = 0
-        self.seconds = {"building": 0.0, "measuring": 0.0}
+        self.watch = Stopwatch("building", "measuring")
         mine = frozenset(os.sched_getaffinity(0))
         count, self._pausing = worker_counts(cores or len(mine), options.threads)
         kernels = runner_cores(mine, options.threads)
@@ -214,10 +213,9 @@ class Measurer(Generic[Tag]):
 
     def _build_loop(self, worker: WorkerProcess) -> None:
         while (job := self._to_build.get()) is not None and not self._closing:
-            with self._file_lock:
-                library = self._workspace.new_file(".so")
+            library = self._workspace.new_file(".so")
             request = BuildRequest(job.module, self._target, str(library))
-            with self._timed("building"):
+            with self.watch.timed("building"):
                 failure = _attempt(worker, request, self._options.timeout, Status.COMPILE_ERROR)
             if isinstance(failure, Measurement):
                 library.unlink(missing_ok=True)
@@ -229,7 +227,7 @@ class Measurer(Generic[Tag]):
 
     def _run_loop(self, worker: WorkerProcess) -> None:
         while (item := self._to_run.get()) is not None and not self._closing:
-            with self._paused(), self._timed("measuring"):
+            with self._paused(), self.watch.timed("measuring"):
                 outcomes = (
                     self._compared(worker, item)
                     if isinstance(item, Comparison)
@@ -268,15 +266,6 @@ class Measurer(Generic[Tag]):
         measurements = [answer] * len(comparison.tags) if isinstance(answer, Measurement) else answer
         pairs = zip(comparison.tags, measurements, strict=True)
         return [Outcome(tag, measurement, None) for tag, measurement in pairs]
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            with self._file_lock:
-                self.seconds[phase] += time.monotonic() - start
 
     @contextmanager
     def _paused(self) -> Iterator[None]:

@@ -2,9 +2,9 @@
 
 Machines are shared: the minimum over many short repeats survives neighbours that a mean does not. Repeats go on
 until the five smallest agree within one per cent, which is what the minimum can be trusted to; a spin loop beside
-each block of repeats tells how busy the machine was. Arguments
-of a task are loaded once and kept, until a candidate computes something wrong; outputs are overwritten with
-wrong values before a candidate runs, so that one that writes nothing cannot pass for the one before it.
+each block of repeats tells how busy the machine was. Arguments of a task are loaded once and kept, until a candidate
+computes something wrong; outputs are overwritten with wrong values before a candidate runs, so that one that writes
+nothing cannot pass for the one before it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tvm
 
 from autotune_qnn.host import core_mhz, spin, tiles_refused
 from autotune_qnn.logs.schema import Status
+from autotune_qnn.tuning.arguments import Arguments
 
 SLOW_FACTOR = 3.0
 SLOW_REPEATS = 3
@@ -31,12 +30,10 @@ COMPARED_REPEATS = 3
 _BLOCK = 5
 _KEPT_TASKS = 4
 
-Array = npt.NDArray[np.generic]
-
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A library to check and time. `arguments` is an .npz file of arg0, arg1, ... and expected0, ...
+    """A library to check and time. `arguments` is a file that `write_arguments` made.
 
     A repeat is `number` runs or as many as take `min_repeat_ms`; `best_secs` is the task's best so far.
     """
@@ -73,40 +70,12 @@ class Measurement:
     checking: float = 0.0
 
 
-class _Arguments:
-    """A task's arguments as TVM tensors, and its expected outputs."""
-
-    def __init__(self, path: str) -> None:
-        with np.load(path, allow_pickle=False) as arrays:
-            names = set(arrays.files)
-            count = sum(name.startswith("arg") for name in names)
-            self.expected: list[Array] = [arrays[f"expected{i}"] for i in range(len(names) - count)]
-            self.tensors = [tvm.runtime.tensor(arrays[f"arg{i}"]) for i in range(count)]
-        self.outputs = self.tensors[count - len(self.expected) :]
-
-    def spoil_outputs(self) -> None:
-        for tensor, expected in zip(self.outputs, self.expected, strict=True):
-            if np.issubdtype(expected.dtype, np.floating):
-                tensor.copyfrom(np.full_like(expected, np.nan))
-            else:
-                tensor.copyfrom(np.invert(expected))
-
-    def difference(self) -> str:
-        """What is wrong with the outputs; empty when every element is as expected."""
-        for place, (tensor, expected) in enumerate(zip(self.outputs, self.expected, strict=True)):
-            actual = tensor.numpy()
-            wrong = int(np.count_nonzero(actual != expected))
-            if wrong:
-                return f"output {place}: {wrong} of {expected.size} elements differ"
-        return ""
+_cache: OrderedDict[str, Arguments] = OrderedDict()
 
 
-_cache: OrderedDict[str, _Arguments] = OrderedDict()
-
-
-def _arguments(path: str) -> _Arguments:
+def _arguments(path: str) -> Arguments:
     if path not in _cache:
-        _cache[path] = _Arguments(path)
+        _cache[path] = Arguments(path)
         while len(_cache) > _KEPT_TASKS:
             _cache.popitem(last=False)
     _cache.move_to_end(path)
@@ -116,7 +85,7 @@ def _arguments(path: str) -> _Arguments:
 class Clock:
     """Times one loaded kernel in short blocks, a spin loop beside each."""
 
-    def __init__(self, module: Any, arguments: _Arguments, number: int, min_repeat_ms: float) -> None:
+    def __init__(self, module: Any, arguments: Arguments, number: int, min_repeat_ms: float) -> None:
         self._module = module
         self._tensors = arguments.tensors
         self.once = min(self._evaluate(1, 3))
@@ -150,7 +119,7 @@ class Clock:
 _shortest_spin = math.inf
 
 
-def _time(module: Any, arguments: _Arguments, request: RunRequest) -> Clock:
+def _time(module: Any, arguments: Arguments, request: RunRequest) -> Clock:
     """Repeat until the minimum has settled: at most `repeat` times, on a busy machine twice as often."""
     clock = Clock(module, arguments, request.number, request.min_repeat_ms)
     if clock.once > SLOW_FACTOR * request.best_secs:
@@ -174,13 +143,16 @@ def handle(request: RunRequest | CompareRequest) -> Measurement | list[Measureme
     return result
 
 
-def _checked(library: str, arguments: _Arguments) -> tuple[Any, str]:
+def _checked(library: str, arguments: Arguments) -> tuple[Any, str]:
     """The loaded kernel, and what is wrong with its outputs."""
     tiles_refused()  # asks for them; a target whose kernels need them has been refused before, where need be
     module = tvm.runtime.load_module(library)
     arguments.spoil_outputs()
     module["main"](*arguments.tensors)
-    return module, arguments.difference()
+    difference = arguments.difference()
+    if difference:
+        _cache.clear()
+    return module, difference
 
 
 def _measure(request: RunRequest) -> Measurement:
@@ -213,7 +185,6 @@ def _compare(request: CompareRequest) -> list[Measurement]:
     for library in request.libraries:
         module, difference = _checked(library, arguments)
         if difference:
-            _cache.clear()
             raise RuntimeError(difference)
         clocks.append(Clock(module, arguments, 1, request.min_repeat_ms))
     for turn in range(request.rounds):

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import tvm
 
 from autotune_qnn.errors import LogStoreError
 from autotune_qnn.logs import LogStore, TrialRecord, TunerName
 from autotune_qnn.logs.pool import RecordPool
+from autotune_qnn.tuning.arguments import write_arguments
 from autotune_qnn.tuning.confirm import Confirmer, Libraries
 from autotune_qnn.tuning.cost_model import SpeedModel
 from autotune_qnn.tuning.interrupt import StopRequest
@@ -37,6 +36,7 @@ from autotune_qnn.tuning.scheduler import (
     order_tasks,
 )
 from autotune_qnn.tuning.search import batch_size
+from autotune_qnn.tuning.stopwatch import Stopwatch
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
@@ -150,9 +150,9 @@ class _Loop:
         self._workspace = workspace
         self._measurer = measurer
         self._checker = checker
-        self._seconds: dict[str, float] = {"sampling": 0.0, "model": 0.0, "verifying": 0.0, "confirming": 0.0}
+        self._watch = Stopwatch("sampling", "model", "verifying", "confirming")
         self._model = SpeedModel(seed=options.seed)
-        with self._timed("model"):
+        with self._watch.timed("model"):
             self.warm = WarmStart(tasks, store, pool, self._model)
         self._work = [self._prepare(task) for task in tasks]
         self.measured: list[TrialRecord] = []
@@ -240,7 +240,7 @@ class _Loop:
         if arm.state.baseline:
             count = min(count, 1)
         self._progress.task(work.task.name)
-        with self._measurer.working(), self._timed("sampling"):
+        with self._measurer.working(), self._watch.timed("sampling"):
             if arm.strategy is None:
                 arm.strategy = self._begin(work.task, arm.state.tuner)
             self._teach(arm)
@@ -283,20 +283,13 @@ class _Loop:
 
     def _submit(self, work: _Work, arm: _Arm, proposal: Proposal) -> None:
         if work.arguments is None:
-            with self._timed("verifying"):
-                work.arguments = self._write_arguments(work.task)
+            with self._watch.timed("verifying"):
+                work.arguments = self._workspace.new_file(".npz")
+                write_arguments(work.arguments, work.task, self._options.seed)
         module = tvm.ir.save_json(proposal.schedule.mod)
         arm.state.pending += 1
         work.state.pending += 1
         self._measurer.submit(Job(_Trial(work, arm, proposal), module, work.arguments, work.state.best))
-
-    def _write_arguments(self, task: Task) -> Path:
-        arguments, expected = task.arguments(self._options.seed)
-        path = self._workspace.new_file(".npz")
-        arrays = {f"arg{i}": array for i, array in enumerate(arguments)}
-        arrays.update({f"expected{i}": array for i, array in enumerate(expected)})
-        np.savez(path, **arrays)
-        return path
 
     def _collect(self, timeout: float) -> None:
         for outcome in self._measurer.wait(timeout):
@@ -310,7 +303,7 @@ class _Loop:
             trial.work.state.add(trial.arm.state, record.seconds)
             trial.work.libraries.keep(record, outcome.library)
             trial.arm.unlearnt.append((trial.proposal, record.seconds))
-            self._seconds["verifying"] += outcome.measurement.checking
+            self._watch.add("verifying", outcome.measurement.checking)
             self._progress.trial(record, trial.work.state.best)
 
     def _confirm(self) -> None:
@@ -320,28 +313,15 @@ class _Loop:
             for work in self._work
             if work.measured and work.arguments is not None
         ]
-        with self._timed("confirming"):
+        with self._watch.timed("confirming"):
             Confirmer(self._store, self._measurer, self._checker).run(touched, lambda: self._stop.requested)
 
     def phases(self) -> Phases:
         """Seconds by phase so far."""
-        workers, training = self._measurer.seconds, self._model.seconds
-        return Phases(
-            sampling=self._seconds["sampling"] - training,
-            model=self._seconds["model"] + training,
-            building=workers["building"],
-            measuring=workers["measuring"],
-            verifying=self._seconds["verifying"],
-            confirming=self._seconds["confirming"],
-        )
-
-    @contextmanager
-    def _timed(self, phase: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self._seconds[phase] += time.monotonic() - start
+        own, training = self._watch.seconds, self._model.seconds
+        seconds = {**own, **self._measurer.watch.seconds}
+        seconds.update(sampling=own["sampling"] - training, model=own["model"] + training)
+        return Phases(**seconds)
 
     def _teach(self, arm: _Arm) -> None:
         """Hand a search what it has not learnt from yet, right before it is asked again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import re
 import shutil
@@ -33,13 +34,12 @@ class Workspace:
         if Path("/proc/self").exists():
             _remove_stale(parent)
         self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
-        self._count = 0
+        self._numbers = itertools.count(1)
         atexit.register(self.close)
 
     def new_file(self, suffix: str) -> Path:
-        """A path for a new file; nothing is created."""
-        self._count += 1
-        return self.path / f"{self._count:06d}{suffix}"
+        """A path for a new file, to any thread that asks one of its own; nothing is created."""
+        return self.path / f"{next(self._numbers):06d}{suffix}"
 
     def close(self) -> None:
         """Remove the folder."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm_ffi
 
 from autotune_qnn.engines import relax
@@ -19,6 +18,7 @@ from autotune_qnn.host import cpu_model
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from autotune_qnn.tuning import build_worker, run_worker
+from autotune_qnn.tuning.arguments import write_arguments
 from autotune_qnn.tuning.cost_model import Samples
 from autotune_qnn.tuning.features import VERSION, features
 from autotune_qnn.tuning.replay import TVM_ERRORS, new_schedule
@@ -80,9 +80,7 @@ def prepare(task: relax.TuningTask, target: relax.TargetSpec, threads: int, fold
     assert template is not None
     place = folder / task.name
     place.mkdir(parents=True, exist_ok=True)
-    arguments, expected = task.arguments(0)
-    arrays = {f"arg{i}": array for i, array in enumerate(arguments)}
-    np.savez(place / "data.npz", **arrays, **{f"expected{i}": array for i, array in enumerate(expected)})
+    write_arguments(place / "data.npz", task, 0)
     rows: list[Any] = []
     seen: set[int] = set()
     others = list(template.space().enumerate())

@@ -42,7 +42,7 @@ def test_another_output_than_the_reference(prepared: Path, capsys: pytest.Captur
     path = prepared / next(kernel["data"] for kernel in kernels if kernel["name"].startswith("dense"))
     with np.load(path) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    np.savez(path, **{**arrays, "e0": arrays["e0"] ^ 1})
+    np.savez(path, **{**arrays, "expected0": arrays["expected0"] ^ 1})
     assert main(["measure", str(prepared), "--seconds", "0.01"]) == ERRORS_OF_OUTPUTS
     assert "computes something else" in capsys.readouterr().err
 

@@ -16,6 +16,7 @@ from tvm import te, tirx
 from autotune_qnn.errors import BuildError
 from autotune_qnn.logs import Status
 from autotune_qnn.tuning import worker
+from autotune_qnn.tuning.arguments import write_arguments
 from autotune_qnn.tuning.build_worker import BuildRequest
 from autotune_qnn.tuning.measure import Comparison, Job, Measurer, runner_cores
 from autotune_qnn.tuning.options import TuneOptions
@@ -55,8 +56,7 @@ def arguments_of(folder: Path, task: MatmulTask | None = None) -> Path:
         source = np.arange(4, dtype=np.int32)
         np.savez(path, arg0=source, arg1=np.zeros(4, np.int32), expected0=source + 1)
         return path
-    arguments, expected = task.arguments(0)
-    np.savez(path, **{f"arg{i}": item for i, item in enumerate(arguments)}, expected0=expected[0])
+    write_arguments(path, task, 0)
     return path
 
 
