@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from autotune_qnn.build.history import LoggedHistory, no_history
 from autotune_qnn.build.linker import find_linker
 from autotune_qnn.build.manifest import manifest_path
 from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import check_threads, import_model, log_header, open_pool, parse_target
-from autotune_qnn.cli.results import check_writable
+from autotune_qnn.cli.results import check_writable, write_text
 from autotune_qnn.cli.terminal import show
 from autotune_qnn.engines import relax
 from autotune_qnn.engines.relax.target import TargetSpec
-from autotune_qnn.errors import LogStoreError
+from autotune_qnn.errors import LogStoreError, UsageError
 from autotune_qnn.frontends.base import ImportedModel
 from autotune_qnn.logs import LogStore
 from autotune_qnn.report.table import coverage_line
+from autotune_qnn.transforms.pipeline import Dump
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,9 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_threads(arguments.threads)
     find_linker()
     check_writable(arguments.output, "--output")
+    dump = _dump(arguments.dump)
     source = import_model(arguments)
     model = source.model
-    lowered = relax.lower(model.mod, target, arguments.threads)
+    lowered = relax.lower(model.mod, target, arguments.threads, dump)
     logged = None if arguments.untuned else open_history(arguments, target, source.model, lowered)
     images = source.recipe.to_record()
     built = build_model(
@@ -40,6 +43,17 @@ def run(arguments: argparse.Namespace) -> int:
     show(f"target    {manifest.target}, {manifest.threads} thread(s)")
     show(f"coverage  {coverage_line(manifest.tuned, manifest.fallback, manifest.missing, set_aside)}")
     return 0
+
+
+def _dump(folder: Path | None) -> Dump | None:
+    """What writes modules into a folder, one file a phase. UsageError where that is not possible."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--dump {folder} cannot be made: {error.strerror}; name a folder") from None
+    return lambda phase, mod: write_text(folder / f"{phase}.py", mod.script())
 
 
 def open_history(

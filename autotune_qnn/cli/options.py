@@ -276,6 +276,12 @@ def _add_build(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--untuned", action="store_true", help="use the default schedules, whatever the log holds"
     )
+    group.add_argument(
+        "--dump",
+        type=Path,
+        metavar="DIR",
+        help="write the network after each phase of lowering as TVMScript, DIR/grouped.py and DIR/lowered.py",
+    )
     _add_images(parser.add_argument_group("images, for the library's record"))
 
 

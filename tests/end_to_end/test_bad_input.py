@@ -56,6 +56,11 @@ def fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., s
     return run
 
 
+def test_a_dump_into_a_file(fails: Callable[..., str], model: Path, tmp_path: Path) -> None:
+    words = ("--model", model, "--target", TARGET, "--output", tmp_path / "net.so", "--dump", model)
+    assert "relu.tflite cannot be made" in fails(2, "build", *words)
+
+
 def test_missing_model(fails: Callable[..., str], tmp_path: Path) -> None:
     assert "nowhere.tflite" in fails(3, "tune", "--model", tmp_path / "nowhere.tflite", "--target", TARGET)
     assert "--model" in fails(2, "tune", "--model", "", "--target", TARGET)

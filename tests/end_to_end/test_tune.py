@@ -114,7 +114,10 @@ def test_the_list_of_tasks(tuned: dict[str, Any], place: Path, capsys: pytest.Ca
 def test_build_and_run_in_a_fresh_process(
     tuned: dict[str, Any], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(command(place, "build", "--output", str(place / "built.so"))) == 0
+    dump = place / "phases"
+    assert main(command(place, "build", "--output", str(place / "built.so"), "--dump", str(dump))) == 0
+    assert {path.name for path in dump.iterdir()} == {"grouped.py", "lowered.py"}
+    assert "def dense_" in (dump / "lowered.py").read_text()
     assert f"{tuned['coverage']['tuned']} tuned" in capsys.readouterr().out
     for library in ("built.so", "net.so"):
         result = subprocess.run(
