@@ -22,6 +22,8 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from autotune_qnn.build.history import no_history
 from autotune_qnn.build.model import build_model
 from autotune_qnn.cli.common import parse_target
@@ -39,6 +41,7 @@ from autotune_qnn.quantization import Arithmetic
 from autotune_qnn.runtime.session import Session
 from autotune_qnn.zoo.own_images import own_images
 from autotune_qnn.zoo.torchvision import NETWORKS, Weights, torchvision_network
+from benchmarks.lib.command import exit_code
 
 MADE = "made"
 OURS = "ours"
@@ -100,7 +103,7 @@ def told(agreement: Agreement) -> str:
     return f"{whole} ({agreement.identical_elements:.4%} of elements, at most {agreement.max_difference:g} apart)"
 
 
-def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+def parse(words: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", default="all", help="all, or names with commas")
@@ -117,9 +120,12 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return given
 
 
-def main() -> int:
-    """Compare, print; 1 where a network could not be compared."""
-    arguments = parse()
+def main(words: Sequence[str]) -> int:
+    """Compare, print; 1 where a network could not be compared, or the code of an option's error."""
+    return exit_code(lambda: _compared(parse(words)))
+
+
+def _compared(arguments: argparse.Namespace) -> int:
     names = list(NETWORKS) if arguments.networks == "all" else arguments.networks.split(",")
     target = parse_target(arguments.target, to_run=True)
     print(f"{cpu_model()}, {target.canonical}, 1 thread")
@@ -148,4 +154,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

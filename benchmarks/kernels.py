@@ -35,10 +35,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from autotune_qnn.build.history import no_history, scheduled_by
 from autotune_qnn.cli.build import open_history
 from autotune_qnn.cli.common import check_threads, import_model, parse_target
-from autotune_qnn.cli.options import make_parser
 from autotune_qnn.cli.results import check_writable, write_text
 from autotune_qnn.engines import relax
-from autotune_qnn.errors import AutotuneQnnError, UsageError, VerificationError
+from autotune_qnn.errors import UsageError, VerificationError
 from autotune_qnn.frontends import get_frontend
 from autotune_qnn.frontends.base import ImportedModel
 from autotune_qnn.frontends.tflite.archive import cache_folder
@@ -49,6 +48,7 @@ from autotune_qnn.tuning import run_worker
 from autotune_qnn.tuning.arguments import Arguments, write_arguments
 from autotune_qnn.tuning.trust import TraceChecker
 from benchmarks.lib import preparation as peers
+from benchmarks.lib.command import ROOT, build_options, exit_code
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
 from benchmarks.lib.layer_profile import profiled
@@ -56,7 +56,6 @@ from benchmarks.lib.layers import Layer, matched
 from benchmarks.lib.layers import records as layer_records
 from benchmarks.lib.layers import table as layer_table
 from benchmarks.lib.networks import NETWORKS, chosen
-from benchmarks.lib.options import ROOT
 from benchmarks.lib.own_layers import own_layers
 from benchmarks.lib.peak import Peak
 
@@ -170,7 +169,7 @@ def _imported(arguments: argparse.Namespace, prepared: list[peers.Prepared]) -> 
 
 def prepare(folder: Path, options: list[str], given: argparse.Namespace) -> None:
     """Import the network that the options name, compile its kernels, and prepare the engines beside them."""
-    arguments = make_parser().parse_args(["build", *options, "--output", str(folder / "unused.so")])
+    arguments = build_options(options)
     target = parse_target(arguments.target, to_run=True)
     check_threads(arguments.threads)
     prepared = _peers(given, arguments)
@@ -292,16 +291,16 @@ def main(words: Sequence[str]) -> int:
     measured.add_argument("--seconds", type=float, default=0.1, help="time spent on each kernel")
     measured.add_argument("--json", type=Path, metavar="FILE", help="write the rows as JSON")
     arguments, options = parser.parse_known_args(words)
-    try:
-        if arguments.step == "prepare":
-            prepare(arguments.folder, options, arguments)
-        elif options:
-            raise UsageError(f"measure knows no {options[0]}")
-        else:
-            measure(arguments.folder, arguments.seconds, arguments.only, arguments.json)
-    except AutotuneQnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return exit_code(lambda: _step(arguments, options))
+
+
+def _step(arguments: argparse.Namespace, options: list[str]) -> int:
+    if arguments.step == "prepare":
+        prepare(arguments.folder, options, arguments)
+    elif options:
+        raise UsageError(f"measure knows no {options[0]}")
+    else:
+        measure(arguments.folder, arguments.seconds, arguments.only, arguments.json)
     return 0
 
 

@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autotune_qnn.build.manifest import write_whole
 from autotune_qnn.engines.relax.target import TargetSpec
-from autotune_qnn.errors import AutotuneQnnError, VerificationError
+from autotune_qnn.errors import VerificationError
 from autotune_qnn.evaluation.latency import Plan
 from autotune_qnn.frontends.tflite.archive import cache_folder
 from autotune_qnn.host import cpu_model
 from benchmarks.lib.chart import svg
+from benchmarks.lib.command import exit_code
 from benchmarks.lib.options import Options, parse
 from benchmarks.lib.peak import Peak
 from benchmarks.lib.preparation import prepare
@@ -90,12 +91,11 @@ def _say(line: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; the exit code."""
-    try:
-        options = parse(arguments, cache_folder() / "peers")
-        rows, machine = compare(options)
-    except AutotuneQnnError as error:
-        _say(f"error: {error}")
-        return error.exit_code
+    return exit_code(lambda: _compare_and_tell(parse(arguments, cache_folder() / "peers")))
+
+
+def _compare_and_tell(options: Options) -> int:
+    rows, machine = compare(options)
     if not options.prepare_only:
         print(markdown(rows, machine))
     for line in failures(rows):

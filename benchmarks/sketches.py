@@ -23,30 +23,34 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tvm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autotune_qnn.cli.common import import_model, parse_target
-from autotune_qnn.cli.options import make_parser
 from autotune_qnn.cli.tasks import select_tasks
 from autotune_qnn.engines import relax
+from autotune_qnn.errors import UsageError, VerificationError
 from autotune_qnn.host import cpu_model
 from autotune_qnn.logs import Status
+from autotune_qnn.tuning.arguments import write_arguments
 from autotune_qnn.tuning.cost_model import SpeedModel
 from autotune_qnn.tuning.measure import Job, Measurer
 from autotune_qnn.tuning.options import TuneOptions
 from autotune_qnn.tuning.replay import trace_json
+from autotune_qnn.tuning.run_worker import Clock, load
 from autotune_qnn.tuning.strategies.base import Proposal, Strategy
 from autotune_qnn.tuning.strategies.sketch import SketchStrategy
 from autotune_qnn.tuning.strategies.sketch_evolution import EvolutionStrategy, stock_spaces
 from autotune_qnn.tuning.strategies.template import TemplateStrategy
 from autotune_qnn.tuning.trust import TraceChecker
 from autotune_qnn.tuning.workspace import Workspace
+from benchmarks.lib.command import build_options, exit_code
 
 METHODS = ("stock", "sketches", "templates")
 _KEPT = 4
+_REPEATS = 3
+_REPEAT_MS = 0.5
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,9 @@ def _strategy(method: str, task: Any, target: Any, options: TuneOptions) -> Iter
             yield SketchStrategy(task, target, model, checker, **shared)
         else:
             template = task.template()
-            assert template is not None
+            if template is None:
+                raise UsageError(f"{task.name} has no template; leave templates out of --methods")
             yield TemplateStrategy(task, template, model, options.seed + 1, threads=options.threads)
-
-
-def _write_data(task: Any, path: Path) -> None:
-    arguments, expected = task.arguments(0)
-    arrays = {f"arg{i}": array for i, array in enumerate(arguments)}
-    np.savez(path, **arrays, **{f"expected{i}": array for i, array in enumerate(expected)})
 
 
 _Result = tuple[float, Path | None, Proposal]
@@ -105,7 +104,7 @@ def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: P
     """Tune one task one way; its fastest libraries go to the folder."""
     data = folder / f"{task.key[:24]}.npz"
     if not data.is_file():
-        _write_data(task, data)
+        write_arguments(data, task, 0)
     kept: list[_Result] = []
     trials = failed = 0
     started = time.monotonic()
@@ -156,14 +155,14 @@ def search(arguments: argparse.Namespace, options: Sequence[str]) -> None:
     """Tune the chosen tasks every way asked for."""
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    build = make_parser().parse_args(["build", "--output", "unused.so", *options])
+    build = build_options(options)
     target = parse_target(build.target, to_run=True)
     tasks = select_tasks(
         relax.lower(import_model(build).model.mod, target, build.threads).tasks, arguments.tasks
     )
     settings = TuneOptions(trials=arguments.trials, threads=build.threads, seed=arguments.seed)
     for task in tasks:
-        for method in arguments.methods.split(","):
+        for method in arguments.methods:
             found = _search(method, task, target, settings, folder)
             index = [*_index(folder), found]
             last = {(entry.target, entry.task, entry.method): entry for entry in index}
@@ -185,51 +184,37 @@ def _index(folder: Path) -> list[Found]:
     ]
 
 
-@dataclass
-class _Timed:
-    """A library that is being timed."""
-
-    evaluator: Any
-    tensors: list[Any]
-    best: float = math.inf
-
-    @classmethod
-    def load(cls, folder: Path, found: Found, library: str) -> _Timed:
-        module = tvm.runtime.load_module(str(folder / library))
-        with np.load(folder / found.data) as stored:
-            arguments = [stored[name] for name in stored.files if name.startswith("arg")]
-            expected = [stored[name] for name in stored.files if name.startswith("expected")]
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        module["main"](*tensors)
-        for tensor, wanted in zip(tensors[-len(expected) :], expected, strict=True):
-            if not np.array_equal(tensor.numpy(), wanted):
-                raise RuntimeError(f"{found.task}, {found.method}: {library} computes something else")
-        once = min(module.time_evaluator("main", tvm.cpu(), number=1, repeat=3)(*tensors).results)
-        number = max(1, int(5e-4 / once))
-        return cls(module.time_evaluator("main", tvm.cpu(), number=number, repeat=3), tensors)
-
-    def again(self) -> None:
-        """Three more repeats; the minimum of all counts."""
-        self.best = min(self.best, *self.evaluator(*self.tensors).results)
+def _clock(folder: Path, found: Found, library: str) -> Clock:
+    """What times a library. Raises VerificationError where it computes something wrong."""
+    clock = load(str(folder / library), str(folder / found.data), _REPEAT_MS)
+    if clock is None:
+        raise VerificationError(f"{found.task}, {found.method}: {library} computes something else")
+    return clock
 
 
 def measure(folder: Path, rounds: int) -> None:
     """Time everything in the folder in turns, task by task, and print the table."""
     found = _index(folder)
+    if not found:
+        raise UsageError(f"{folder} holds nothing that was searched; run search first")
     print(
-        f"{cpu_model()}; microseconds, minimum of {3 * rounds} repeats in turns; 1 thread unless searched otherwise"
+        f"{cpu_model()}; microseconds, minimum of {_REPEATS * rounds} repeats in turns; "
+        "1 thread unless searched otherwise"
     )
     print("stock  sketches  templates  stock/sketches  sketches/templates  GMAC/s  task")
     for target, task in dict.fromkeys((entry.target, entry.task) for entry in found):
         timed = {
-            entry.method: [_Timed.load(folder, entry, library) for library in entry.libraries]
+            entry.method: [_clock(folder, entry, library) for library in entry.libraries]
             for entry in found
             if (entry.target, entry.task) == (target, task)
         }
         for _ in range(rounds):
             for library in (library for libraries in timed.values() for library in libraries):
-                library.again()
-        best = {method: min((one.best for one in ones), default=math.inf) for method, ones in timed.items()}
+                library.block(_REPEATS)
+        best = {
+            method: min((min(one.seconds) for one in ones), default=math.inf)
+            for method, ones in timed.items()
+        }
         times = [best.get(method, math.nan) for method in METHODS]
         macs = next(entry.macs for entry in found if entry.task == task)
         columns = [f"{value * 1e6:8.2f}" for value in times]
@@ -241,25 +226,41 @@ def measure(folder: Path, rounds: int) -> None:
         print("  ".join([*columns, task, target]), flush=True)
 
 
-def main() -> None:
-    """Read the command line; do one of the two steps."""
+def _methods(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= set(METHODS):
+        raise argparse.ArgumentTypeError(f"one or more of {', '.join(METHODS)}, with commas, not {text!r}")
+    return names
+
+
+def main(words: Sequence[str]) -> int:
+    """Read the command line; do one of the two steps. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
     searched = steps.add_parser("search")
     searched.add_argument("folder", type=Path)
     searched.add_argument("--tasks", metavar="0,2-5", help="numbers of the tasks to tune")
-    searched.add_argument("--methods", default=",".join(METHODS), help="which ways, by default all")
+    searched.add_argument(
+        "--methods", type=_methods, default=list(METHODS), help="which ways, by default all"
+    )
     searched.add_argument("--trials", type=int, default=64, help="of each task and way")
     searched.add_argument("--seed", type=int, default=0)
     measured = steps.add_parser("measure")
     measured.add_argument("folder", type=Path)
     measured.add_argument("--rounds", type=int, default=20)
-    arguments, options = parser.parse_known_args()
+    arguments, options = parser.parse_known_args(words)
+    return exit_code(lambda: _step(arguments, options))
+
+
+def _step(arguments: argparse.Namespace, options: Sequence[str]) -> int:
     if arguments.step == "search":
         search(arguments, options)
+    elif options:
+        raise UsageError(f"measure knows no {options[0]}")
     else:
         measure(arguments.folder, arguments.rounds)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

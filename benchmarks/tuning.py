@@ -33,9 +33,10 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from autotune_qnn.cli.common import import_model, log_header, open_pool, parse_target
-from autotune_qnn.cli.options import make_parser
+from autotune_qnn.cli.results import write_text
 from autotune_qnn.cli.tasks import select_tasks
 from autotune_qnn.engines import relax
+from autotune_qnn.errors import UsageError
 from autotune_qnn.logs import LogStore, TrialRecord
 from autotune_qnn.tuning.options import TuneOptions, TunerChoice
 from autotune_qnn.tuning.progress import NoProgress
@@ -43,6 +44,7 @@ from autotune_qnn.tuning.protocols import Task
 from autotune_qnn.tuning.summary import TuneSummary
 from autotune_qnn.tuning.tuner import tune
 from benchmarks.lib import recordings, tuning_replay
+from benchmarks.lib.command import build_options, exit_code
 from benchmarks.lib.tuning_tables import SECONDS, TRIALS, markdown
 
 SEARCHES = ("autotvm", "random", "autoscheduler", "both", "warm")
@@ -164,7 +166,7 @@ def _figures(summary: TuneSummary, curve: Curve) -> dict[str, Any]:
 
 def _network(options: Sequence[str]) -> tuple[Any, Any, Any, Sequence[relax.TuningTask]]:
     """The parsed options of `build`, the target, a log header and the network's tasks."""
-    build = make_parser().parse_args(["build", "--output", "unused.so", *options])
+    build = build_options(options)
     target = parse_target(build.target, to_run=True)
     model = import_model(build).model
     tasks = relax.lower(model.mod, target, build.threads).tasks
@@ -254,31 +256,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    """Read the command line; do one of the steps."""
-    parser = _parser()
-    arguments, options = parser.parse_known_args()
+def main(words: Sequence[str]) -> int:
+    """Read the command line; do one of the steps. Returns the exit code."""
+    arguments, options = _parser().parse_known_args(words)
+    return exit_code(lambda: _step(arguments, options))
+
+
+def _step(arguments: argparse.Namespace, options: Sequence[str]) -> int:
+    takes_options = arguments.step in ("run", "prepare")
+    if options and not takes_options:
+        raise UsageError(f"{arguments.step} knows no {options[0]}")
     if arguments.step == "prepare":
         prepare(arguments, options)
-        return
-    if arguments.step == "measure":
+    elif arguments.step == "measure":
         recordings.measure(arguments.folder, arguments.record, arguments.rounds)
-        return
-    if arguments.step == "run":
+    elif arguments.step == "run":
         result = run(arguments, options)
-        text = markdown(result)
+        _publish(arguments, result, markdown(result))
     else:
-        try:
-            result = replay(arguments)
-        except (FileNotFoundError, ValueError) as error:
-            parser.error(str(error))
+        result = replay(arguments)
         text = f"{result['title']}\n\n{tuning_replay.markdown(result['rows'], result['network'])}"
+        _publish(arguments, result, text)
+    return 0
+
+
+def _publish(arguments: argparse.Namespace, result: dict[str, Any], text: str) -> None:
     print(text)
     if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_text(arguments.json, json.dumps(result, indent=1) + "\n")
     if arguments.markdown:
-        arguments.markdown.write_text(text + "\n")
+        write_text(arguments.markdown, text + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -12,12 +12,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from autotune_qnn.errors import AutotuneQnnError, UsageError, VerificationError
+from autotune_qnn.errors import AutotuneQnnError, VerificationError
 from benchmarks.lib import source
+from benchmarks.lib.command import ROOT
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
 from benchmarks.lib.layers import Layer
-from benchmarks.lib.preparation import ROOT
 from benchmarks.lib.runs import THREAD_VARIABLES
 
 
@@ -44,10 +44,7 @@ def main() -> None:
         os.dup2(2, 1)
         job, folder = Job.from_json(sys.argv[1]), Path(sys.argv[2])
         try:
-            made = source.read(job)
-            if made is None:
-                raise UsageError(f"the source of {job.model} is not prepared")
-            layers = ENGINES[job.engine].layers(job, made, folder, float(sys.argv[3]))
+            layers = ENGINES[job.engine].layers(job, source.prepared(job), folder, float(sys.argv[3]))
         except AutotuneQnnError as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)

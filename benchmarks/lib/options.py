@@ -10,11 +10,10 @@ from pathlib import Path
 
 from autotune_qnn.cli.results import check_writable
 from autotune_qnn.errors import UsageError
+from benchmarks.lib.command import ROOT
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
 from benchmarks.lib.networks import NETWORKS, chosen
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_qnn.errors import AutotuneQnnError, LogStoreError, MissingDependencyError, ModelError
 from benchmarks.lib import source
+from benchmarks.lib.command import ROOT
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
 from benchmarks.lib.prepare import READY
 from benchmarks.lib.rows import Row
 from benchmarks.lib.source import Source
 
-ROOT = Path(__file__).resolve().parents[2]
 _ABSENT = (LogStoreError.exit_code, MissingDependencyError.exit_code)
 _LONGEST = 300
 
@@ -45,7 +45,7 @@ def prepare(jobs: Iterable[Job], say: Callable[[str], None]) -> list[Prepared]:
     jobs = list(jobs)
     for job in jobs:
         if job.trials:
-            _attempt(replace(job, trials=job.trials), say, _tune)
+            _attempt(job, say, _tune)
     return [_attempt(job, say, _prepare) for job in jobs]
 
 

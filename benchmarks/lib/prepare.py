@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from autotune_qnn.errors import AutotuneQnnError, ModelError
+from autotune_qnn.errors import AutotuneQnnError
 from benchmarks.lib import source
 from benchmarks.lib.engines import ENGINES
 from benchmarks.lib.job import Job
@@ -22,9 +22,7 @@ def carry_out(wanted: str, job: Job) -> None:
     if wanted == "source":
         source.make(job)
         return
-    engine, made = ENGINES[job.engine], source.read(job)
-    if made is None:
-        raise ModelError(f"the source of {job.model} is not prepared")
+    engine, made = ENGINES[job.engine], source.prepared(job)
     if wanted == "tune":
         engine.tune(job, made)
         return

@@ -14,6 +14,7 @@ from typing import Any
 import tvm_ffi
 
 from autotune_qnn.engines import relax
+from autotune_qnn.errors import UsageError
 from autotune_qnn.host import cpu_model
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
@@ -150,11 +151,11 @@ def _in_rounds(libraries: Sequence[Path], rounds: int) -> list[float | None]:
 
 
 def read(path: Path) -> Table:
-    """A recording. Raises ValueError where its features are not those of this version."""
+    """A recording. Raises UsageError where its features are not those of this version."""
     with gzip.open(path, "rt") as file:
         record = json.load(file)
     if record["features"] != VERSION:
-        raise ValueError(f"{path}: features of version {record['features']}, not {VERSION}; record anew")
+        raise UsageError(f"{path}: features of version {record['features']}, not {VERSION}; record anew")
     knobs = tuple(Knob(name, tuple(values)) for name, values in record["knobs"])
     names = [knob.name for knob in knobs]
     rows: dict[Config, tuple[tuple[float, ...], float]] = {}
@@ -166,8 +167,8 @@ def read(path: Path) -> Table:
 
 
 def read_all(folder: Path) -> list[Table]:
-    """Every recording of a folder. Raises FileNotFoundError where there is none."""
+    """Every recording of a folder. Raises UsageError where there is none."""
     tables = [read(path) for path in sorted(folder.glob("*.json.gz"))]
     if not tables:
-        raise FileNotFoundError(f"{folder}: no recordings (*.json.gz) there; `measure` makes them")
+        raise UsageError(f"{folder}: no recordings (*.json.gz) there; `measure` makes them")
     return tables

@@ -112,6 +112,14 @@ def read(job: Job) -> Source | None:
     )
 
 
+def prepared(job: Job) -> Source:
+    """The source from the cache. ModelError where it was not made before."""
+    found = read(job)
+    if found is None:
+        raise ModelError(f"the source of {job.model} is not prepared in {job.cache}; prepare it first")
+    return found
+
+
 def make(job: Job) -> Source:
     """Make the source: the model file, inputs, and the framework's outputs."""
     folder = source_folder(job)

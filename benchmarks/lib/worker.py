@@ -51,10 +51,7 @@ def serve(running: Running, requests: IO[bytes], answers: IO[bytes]) -> None:
 
 def load(job: Job, folder: Path) -> Running:
     """The job's network, loaded by its engine."""
-    made = source.read(job)
-    if made is None:
-        raise UsageError(f"the source of {job.model} is not prepared")
-    return ENGINES[job.engine].load(job, made, folder)
+    return ENGINES[job.engine].load(job, source.prepared(job), folder)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune_qnn.errors import UsageError
 from autotune_qnn.kernels.templates.base import Config, Knob
 from benchmarks.lib.recordings import Table, read, read_all
 from benchmarks.lib.tuning_replay import (
@@ -78,9 +79,9 @@ def test_recordings_of_other_features_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.json.gz"
     with gzip.open(path, "wt") as file:
         json.dump({"features": 0}, file)
-    with pytest.raises(ValueError, match="record anew"):
+    with pytest.raises(UsageError, match="record anew"):
         read(path)
-    with pytest.raises(FileNotFoundError, match="no recordings"):
+    with pytest.raises(UsageError, match="no recordings"):
         read_all(tmp_path / "nothing")
 
 
