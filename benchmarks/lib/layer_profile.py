@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from autotune_qnn.errors import AutotuneQnnError, VerificationError
+from autotune_qnn.frontends.serving import answer_stream
 from benchmarks.lib import source
 from benchmarks.lib.command import ROOT
 from benchmarks.lib.engines import ENGINES
@@ -40,15 +41,14 @@ def profiled(job: Job, folder: Path, seconds: float) -> list[Layer]:
 
 def main() -> None:
     """Entry point of the process; what libraries print goes to standard error."""
-    with os.fdopen(os.dup(1), "w") as answer:
-        os.dup2(2, 1)
+    with answer_stream() as answers:
         job, folder = Job.from_json(sys.argv[1]), Path(sys.argv[2])
         try:
             layers = ENGINES[job.engine].layers(job, source.prepared(job), folder, float(sys.argv[3]))
         except AutotuneQnnError as error:
             print(error, file=sys.stderr)
             sys.exit(error.exit_code)
-        json.dump([asdict(layer) for layer in layers], answer)
+        answers.write(json.dumps([asdict(layer) for layer in layers]).encode())
 
 
 if __name__ == "__main__":

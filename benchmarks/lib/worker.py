@@ -7,7 +7,6 @@ Requests come on standard input and answers go to what was standard output when 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import IO
 
 from autotune_qnn.errors import UsageError
 from autotune_qnn.frontends.frames import read_frame, write_frame
+from autotune_qnn.frontends.serving import answer_stream
 from autotune_qnn.tuning.worker import die_with_parent
 from benchmarks.lib import source
 from benchmarks.lib.engines import ENGINES
@@ -58,8 +58,7 @@ def main() -> None:
     """Entry point of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()  # stopped, it would not notice that nobody asks it any more
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
+    with answer_stream() as answers:
         serve(load(Job.from_json(sys.argv[1]), Path(sys.argv[2])), sys.stdin.buffer, answers)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
+from autotune_qnn.frontends.serving import answer_stream
 from benchmarks.lib.engines.base import Running
 from benchmarks.lib.worker import serve
 
 if __name__ == "__main__":
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
+    with answer_stream() as answers:
         running = Running(lambda data: data * 2, lambda data: data.sum, "doubles")
         serve(running, sys.stdin.buffer, answers)

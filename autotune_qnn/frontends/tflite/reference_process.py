@@ -1,9 +1,8 @@
 """The process in which TFLite's interpreter runs: `python -m
 autotune_qnn.frontends.tflite.reference_process`.
 
-The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in
-the caller's process. Requests come on standard input and answers go to what was standard output when the
-process began, as frames (see `frontends.frames`). Anything native code prints goes to standard error.
+The interpreter is native code that can abort (its reference SOFTMAX does on some inputs), so it never runs in the
+caller's process. See `frontends.serving` for requests and answers.
 
 Imports only the standard library, NumPy and ai_edge_litert.
 """
@@ -12,18 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from autotune_qnn.frontends.base import Array
-from autotune_qnn.frontends.frames import read_frame, write_frame
+from autotune_qnn.frontends.serving import seconds_a_run, serve
 
 Shapes = list[list[int]]
 
@@ -135,47 +130,20 @@ class InterpretedModel:
         """Mean seconds a batch over `number` invocations, `repeat` times."""
         step = self.step(inputs)
         step()
-        seconds = []
-        for _ in range(repeat):
-            start = time.perf_counter()
-            for _ in range(number):
-                step()
-            seconds.append((time.perf_counter() - start) / number)
-        return seconds
+        return seconds_a_run(step, number, repeat)
 
 
-def _answer(model: InterpretedModel, indices: list[int], request: dict[str, Array]) -> dict[str, Any]:
-    """Carries out one request."""
-    inputs = [request[f"input_{i}"] for i in range(sum(name.startswith("input_") for name in request))]
-    if str(request["command"]) == "time":
-        return {"seconds": np.array(model.time(inputs, int(request["number"]), int(request["repeat"])))}
-    outputs = model.run(inputs)
-    answer: dict[str, Any] = {f"output_{i}": array for i, array in enumerate(outputs)}
-    answer["indices"] = np.array(indices, dtype="int64")
-    return answer
-
-
-def serve(arguments: argparse.Namespace, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Loads the model, says so, and answers requests until the stream ends."""
-    try:
-        content = Path(arguments.model).read_bytes()
-        indices: list[int] = []
-        outputs: Shapes = json.loads(arguments.output_shapes)
-        if arguments.every_tensor:
-            content, indices = with_every_tensor(content)
-            outputs = []
-        model = InterpretedModel(
-            content, arguments.mode, arguments.threads, json.loads(arguments.input_shapes), outputs
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        write_frame(answers, {"error": f"the TFLite interpreter refused the model: {error}"})
-        return
-    write_frame(answers, {"ready": True})
-    while (request := read_frame(requests)) is not None:
-        try:
-            write_frame(answers, _answer(model, indices, request))
-        except (RuntimeError, ValueError, KeyError) as error:
-            write_frame(answers, {"error": f"the TFLite interpreter failed: {error}"})
+def _load(arguments: argparse.Namespace) -> tuple[InterpretedModel, dict[str, Array]]:
+    """The model, and the tensors that its outputs are."""
+    content = Path(arguments.model).read_bytes()
+    indices: list[int] = []
+    outputs: Shapes = json.loads(arguments.output_shapes)
+    if arguments.every_tensor:
+        content, indices = with_every_tensor(content)
+        outputs = []
+    inputs = json.loads(arguments.input_shapes)
+    model = InterpretedModel(content, arguments.mode, arguments.threads, inputs, outputs)
+    return model, {"indices": np.array(indices, dtype="int64")}
 
 
 def main() -> None:
@@ -188,10 +156,7 @@ def main() -> None:
     parser.add_argument("--output-shapes", default="[]")
     parser.add_argument("--every-tensor", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        serve(arguments, sys.stdin.buffer, answers)
+    serve("the TFLite interpreter", lambda: _load(arguments))
 
 
 if __name__ == "__main__":
