@@ -23,6 +23,9 @@ from autotune_qnn.kernels.anchors.interleaved import two_streams
 from autotune_qnn.kernels.channel_moves import RESHAPES, SLICE
 from autotune_qnn.kernels.elements import is_elementwise
 
+CONCATENATE = "qnn.concatenate"
+"""Elementwise where it has one input, which it rescales."""
+
 _LONGEST_GROUP = 8
 # TVM's simplifier takes time exponential in the depth of values that are computed once and used twice.
 _DEEPEST_ROUNDINGS = 4
@@ -75,7 +78,7 @@ def bindings(function: Any) -> list[Any]:
     return [binding for block in function.body.blocks for binding in block.bindings]
 
 
-class _Users:
+class Users:
     """Which bindings use each variable, and how often it is used in all."""
 
     def __init__(self, function: Any) -> None:
@@ -122,6 +125,8 @@ def _elementwise(call: Any) -> bool:
     name = operator_name(call)
     if not is_elementwise(name):
         return False
+    if name == CONCATENATE:
+        return _rescales(call)
     if name.startswith("qnn."):
         return True
     if dtype_of(call) not in ("int8", "uint8", "int32"):
@@ -131,6 +136,22 @@ def _elementwise(call: Any) -> bool:
 
 def _anchored(call: Any) -> bool:
     return is_anchor(operator_name(call))
+
+
+def stores_by_pixel(call: Any) -> bool:
+    """Whether the kernel around this anchor stores vectors of one pixel's channels, of a tensor of any pitch.
+
+    Other kernels store several pixels at once, which have to lie side by side.
+    """
+    name = operator_name(call)
+    if name == "qnn.conv2d":
+        return attributes(call).integer("groups") == 1
+    return name in ("qnn.dense", "qnn.avg_pool2d") or _rescales(call)
+
+
+def _rescales(call: Any) -> bool:
+    """Whether a call is a concatenation of one input."""
+    return operator_name(call) == CONCATENATE and len(call.args[0].fields) == 1
 
 
 def _is_bias(call: Any) -> bool:
@@ -150,7 +171,7 @@ def _roundings(call: Any) -> int:
     return 2 if name in ("qnn.add", "qnn.subtract") else 1
 
 
-def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
+def _extend(start: Any, users: Users, taken: set[int]) -> Group:
     steps = [(start.var, start.value)]
     depth = _roundings(start.value)
     while len(steps) < _LONGEST_GROUP:
@@ -159,6 +180,8 @@ def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
             break
         if shape_of(following.value) != shape_of(start.value):
             break
+        if _rescales(following.value) and not stores_by_pixel(start.value):
+            break
         depth += _roundings(following.value)
         if depth > _DEEPEST_ROUNDINGS:
             break
@@ -166,13 +189,13 @@ def _extend(start: Any, users: _Users, taken: set[int]) -> Group:
     return Group(tuple(steps))
 
 
-def _moved(start: Any, users: _Users) -> list[Group]:
+def _moved(start: Any, users: Users) -> list[Group]:
     """Groups of a concatenation and of what puts its channels elsewhere; empty where no kernel does both at once.
 
     Where the result is only cut, each cut is a group that computes its own channels, so that the concatenation is
     in several.
     """
-    if operator_name(start.value) != "qnn.concatenate":
+    if operator_name(start.value) != CONCATENATE:
         return []
     steps = [(start.var, start.value)]
     following = users.sole(start.var)
@@ -193,7 +216,7 @@ def find_groups(function: Any) -> list[Group]:
 
     Only a concatenation, with what moves its channels, is in more than one.
     """
-    users = _Users(function)
+    users = Users(function)
     taken: set[int] = set()
     groups = []
     candidates = bindings(function)

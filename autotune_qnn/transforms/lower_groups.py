@@ -14,9 +14,11 @@ from tvm import relax
 from autotune_qnn.dialect.constants import constant, is_constant
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.anchors import needs_unsigned
+from autotune_qnn.kernels.anchors.overlap import store_within
 from autotune_qnn.kernels.isa import DotShape
 from autotune_qnn.kernels.kernel import Kernel, KernelGroup, build_kernel
 from autotune_qnn.kernels.storage import Storage, external, internal
+from autotune_qnn.transforms.concatenations import Place, places
 from autotune_qnn.transforms.grouping import (
     Group,
     bindings,
@@ -29,19 +31,29 @@ from autotune_qnn.transforms.grouping import (
 from autotune_qnn.transforms.plain_operators import on_stored, works_on_stored
 from autotune_qnn.transforms.stored_values import Stored, StoredValue, flattened
 
+KERNEL_CALLS = frozenset({"relax.call_tir", "relax.call_tir_inplace"})
+"""Operators with which "main" of a lowered module calls kernels."""
+
 _FUSION_OPAQUE = 8
 
 
 @dataclass
 class LoweredKernel:
-    """A kernel of the lowered module: its global function, and the groups of operators that call it."""
+    """A kernel of the lowered module: its global function, and the groups of operators that call it.
+
+    The function stores the kernel's result as a tensor of its own, or in its place of a larger one.
+    """
 
     function: str
     kernel: Kernel
-    key: str
     groups: list[Group] = field(default_factory=list)
     storages: tuple[Storage, ...] = ()
     output: Storage = field(default_factory=lambda: Storage("uint8"))
+
+
+def bare_kernel(func: Any) -> Any:
+    """A kernel's PrimFunc as it is without a module: what `workload_key` and schedules take."""
+    return func.without_attr("op_pattern").with_attr("global_symbol", "main")
 
 
 def workload_key(func: Any) -> str:
@@ -70,6 +82,8 @@ class GroupLowering:
         self.builder = relax.BlockBuilder()
         self.kernels: dict[str, LoweredKernel] = {}
         self._values: dict[Any, Stored] = {}
+        self._places: dict[Any, Place] = {}
+        self._wholes: dict[Any, Any] = {}
         self._outputs = self._output_variables()
 
     def _output_variables(self) -> list[Any]:
@@ -88,7 +102,9 @@ class GroupLowering:
 
     def run(self) -> Any:
         """The lowered module: "main" calls kernels, each a private PrimFunc of the module."""
-        groups = {group.output: group for group in find_groups(self.function)}
+        found = find_groups(self.function)
+        self._places = places(self.function, found)
+        groups = {group.output: group for group in found}
         inside = {variable for group in groups.values() for variable, _ in group.steps}
         parameters = [relax.Var(p.name, p.ty) for p in self.function.params]
         with _function(self.builder, parameters):
@@ -96,7 +112,9 @@ class GroupLowering:
                 for old, new in zip(self.function.params, parameters, strict=True):
                     self._values[old] = StoredValue.declared(new, dtype_of(old))
                 for binding in bindings(self.function):
-                    if binding.var in groups:
+                    if binding.var in self._wholes:
+                        self._values[binding.var] = self._wholes[binding.var]
+                    elif binding.var in groups:
                         self._lower(groups[binding.var])
                     elif binding.var not in inside:
                         self._values[binding.var] = self._kept(binding.value)
@@ -120,36 +138,55 @@ class GroupLowering:
             for tensor in tensors:
                 tensor.as_internal(self.builder)
         last = group.output
-        output = (external if self._used_only_as_output(last) else internal)(dtype_of(last))
+        place = self._places.get(last)
+        output = self._storage(last if place is None else place.whole)
         storages = tuple(tensor.storage for tensor in tensors)
         storage = dict(zip(group.inputs, storages, strict=True))
         kernel = build_kernel(KernelGroup(group.steps, group.inputs), storage, output, self.dot)
-        lowered = self._global(kernel, storages, output)
+        lowered = self._global(kernel, place, storages, output)
         lowered.groups.append(group)
-        arguments = [tensor.expression for tensor in tensors]
-        result = self._call(lowered, kernel, arguments, shape_of(last), output)
-        self._values[last] = StoredValue(result, output)
+        arguments = [*(tensor.expression for tensor in tensors), *map(constant, kernel.constants)]
+        if place is None:
+            type_ = relax.TensorType(shape_of(last), output.dtype)
+            result = self.builder.emit(relax.call_tir(self._variable(lowered), arguments, type_))
+            self._values[last] = StoredValue(result, output)
+        else:
+            self._wholes[place.whole] = self._stored(lowered, arguments, place, output)
 
-    def _global(self, kernel: Kernel, storages: tuple[Storage, ...], output: Storage) -> LoweredKernel:
-        key = workload_key(kernel.func)
+    def _storage(self, variable: Any) -> Storage:
+        """How a result is kept in memory."""
+        return (external if self._used_only_as_output(variable) else internal)(dtype_of(variable))
+
+    def _stored(
+        self, lowered: LoweredKernel, arguments: list[Any], place: Place, output: Storage
+    ) -> StoredValue:
+        """The larger tensor after a kernel has stored its result in its place."""
+        type_ = relax.TensorType(shape_of(place.whole), output.dtype)
+        if place.whole in self._wholes:
+            before = self._wholes[place.whole].expression
+        else:
+            before = self.builder.emit(relax.op.builtin.alloc_tensor(type_.shape, output.dtype, 0))
+        call = relax.call_tir_inplace(self._variable(lowered), [*arguments, before], len(arguments), type_)
+        return StoredValue(self.builder.emit(call), output)
+
+    def _global(
+        self, kernel: Kernel, place: Place | None, storages: tuple[Storage, ...], output: Storage
+    ) -> LoweredKernel:
+        func, name = kernel.func, kernel.name
+        if place is not None:
+            func = store_within(func, place.total, place.start)
+            name += f"_{place.start}of{place.total}"
+        key = workload_key(func)
         if key not in self.kernels:
-            func = kernel.func.without_attr("global_symbol").with_attr("op_pattern", _FUSION_OPAQUE)
-            name = self.builder.add_func(func, kernel.name).name_hint
-            self.kernels[key] = LoweredKernel(name, kernel, key, [], storages, output)
+            bare = func.without_attr("global_symbol").with_attr("op_pattern", _FUSION_OPAQUE)
+            function = self.builder.add_func(bare, name).name_hint
+            self.kernels[key] = LoweredKernel(function, kernel, [], storages, output)
         return self.kernels[key]
 
-    def _call(
-        self,
-        lowered: LoweredKernel,
-        kernel: Kernel,
-        arguments: list[Any],
-        shape: tuple[int, ...],
-        output: Storage,
-    ) -> Any:
-        variable = next(gv for gv in self.builder.get().get_global_vars() if gv.name_hint == lowered.function)
-        constants = [constant(array) for array in kernel.constants]
-        type_ = relax.TensorType(shape, output.dtype)
-        return self.builder.emit(relax.call_tir(variable, [*arguments, *constants], type_))
+    def _variable(self, lowered: LoweredKernel) -> Any:
+        """The global variable of a kernel."""
+        variables_ = self.builder.get().get_global_vars()
+        return next(variable for variable in variables_ if variable.name_hint == lowered.function)
 
     def _value(self, expression: Any) -> Stored:
         """The value of a variable, a tuple, a constant, or an expression that is no tensor."""

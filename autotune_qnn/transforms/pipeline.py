@@ -9,6 +9,7 @@ import tvm
 from tvm import relax
 
 from autotune_qnn.kernels.isa import DotShape
+from autotune_qnn.transforms.concatenations import separate_inputs
 from autotune_qnn.transforms.legalizations import LEGALIZATIONS
 from autotune_qnn.transforms.lower_groups import GroupLowering, LoweredKernel
 
@@ -38,7 +39,7 @@ def to_kernels(
     Returns the module, and the kernels built from QNN operators by the name of their global function; other
     PrimFuncs come from plain Relax operators.
     """
-    lowering = GroupLowering(mod, dot)
+    lowering = GroupLowering(separate_inputs(mod), dot)
     grouped = lowering.run()
     if dump is not None:
         dump("grouped", grouped)

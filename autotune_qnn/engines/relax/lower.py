@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
-from tvm import relax, tirx
+from tvm import tirx
 
 from autotune_qnn.engines.relax.target import TargetSpec
 from autotune_qnn.engines.relax.task import KernelReference, PlainReference, TuningTask, reference_module
 from autotune_qnn.kernels.templates.base import ScheduleTemplate
 from autotune_qnn.kernels.templates.elementwise import ElementwiseTemplate
 from autotune_qnn.kernels.templates.plain import PlainTemplate
-from autotune_qnn.transforms.grouping import bindings, dtype_of, shape_of
-from autotune_qnn.transforms.lower_groups import LoweredKernel, workload_key
+from autotune_qnn.transforms.grouping import bindings, dtype_of, operator_name, shape_of
+from autotune_qnn.transforms.lower_groups import KERNEL_CALLS, LoweredKernel, bare_kernel, workload_key
 from autotune_qnn.transforms.pipeline import Dump, to_kernels
 
 _LONGEST_NAME = 96
@@ -43,17 +44,10 @@ def lower(mod: Any, target: TargetSpec, threads: int, dump: Dump | None = None) 
     calls, outputs = _calls(lowered)
     tasks: list[TuningTask] = []
     names: Counter[str] = Counter()
-    merged: dict[str, list[str]] = {}
-    for variable, function in lowered.functions_items():
-        if isinstance(function, tirx.PrimFunc) and calls[variable.name_hint]:
-            bare = function.without_attr("op_pattern").with_attr("global_symbol", "main")
-            merged.setdefault(workload_key(bare), []).append(variable.name_hint)
-    for key, functions in merged.items():
-        function = lowered[functions[0]].without_attr("op_pattern").with_attr("global_symbol", "main")
-        bare = _Bare(key, tuple(functions), function, sum(calls[name] for name in functions))
-        kernel = kernels.get(functions[0])
+    for bare in _merged(lowered, kernels, calls):
+        kernel = kernels.get(bare.functions[0])
         if kernel is None:
-            task = _plain_task(bare, outputs[functions[0]], threads, target)
+            task = _plain_task(bare, outputs[bare.functions[0]], threads, target)
         else:
             task = _kernel_task(bare, kernel, threads)
         names[task.name] += 1
@@ -62,8 +56,7 @@ def lower(mod: Any, target: TargetSpec, threads: int, dump: Dump | None = None) 
 
 
 def _renamed(task: TuningTask, count: int) -> TuningTask:
-    fields = {name: getattr(task, name) for name in task.__dataclass_fields__}
-    return TuningTask(**{**fields, "name": f"{task.name}_{count}"})
+    return replace(task, name=f"{task.name}_{count}")
 
 
 def _calls(mod: Any) -> tuple[Counter[str], dict[str, int]]:
@@ -72,7 +65,7 @@ def _calls(mod: Any) -> tuple[Counter[str], dict[str, int]]:
     outputs: dict[str, int] = {}
     for binding in bindings(mod["main"]):
         value = binding.value
-        if isinstance(value, relax.Call) and str(getattr(value.op, "name", "")) == "relax.call_tir":
+        if operator_name(value) in KERNEL_CALLS:
             name = value.args[0].name_hint
             counts[name] += 1
             outputs[name] = len(value.ty.fields) if isinstance(value.ty, tvm.ir.TupleType) else 1
@@ -87,6 +80,23 @@ class _Bare:
     functions: tuple[str, ...]
     function: Any
     weight: int
+
+
+def _merged(mod: Any, kernels: Mapping[str, LoweredKernel], calls: Counter[str]) -> list[_Bare]:
+    """Every different kernel that "main" calls, wherever it stores its result."""
+    functions: dict[str, list[str]] = {}
+    bare: dict[str, Any] = {}
+    for variable, function in mod.functions_items():
+        name = variable.name_hint
+        if isinstance(function, tirx.PrimFunc) and calls[name]:
+            own = kernels[name].kernel.func if name in kernels else bare_kernel(function)
+            key = workload_key(own)
+            bare.setdefault(key, own)
+            functions.setdefault(key, []).append(name)
+    return [
+        _Bare(key, tuple(names), bare[key], sum(calls[name] for name in names))
+        for key, names in functions.items()
+    ]
 
 
 def _plain_task(bare: _Bare, outputs: int, threads: int, target: TargetSpec) -> TuningTask:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tvm
@@ -13,6 +13,7 @@ from autotune_qnn.engines.relax.task import TuningTask
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.templates.base import ScheduleRejected
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
+from autotune_qnn.transforms.lower_groups import bare_kernel, workload_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +51,38 @@ def nothing_tuned(_task: TuningTask) -> None:
 
 
 def apply_best(lowered: LoweredModule, scheduled: Scheduled = nothing_tuned) -> tuple[Any, Coverage]:
-    """The lowered module with every kernel scheduled, and how many were tuned."""
+    """The lowered module with every kernel scheduled, and how many were tuned.
+
+    A kernel that stores its results in several places counts as tuned where its schedule applies to all of them.
+    """
     mod = tvm.IRModule(dict(lowered.mod.functions_items()), attrs=lowered.mod.attrs)
-    tuned = fallback = missing = 0
+    counts: list[Coverage] = []
     for task in lowered.tasks:
-        chosen = scheduled(task)
-        if chosen is not None:
-            tuned += 1
-        else:
-            chosen = default_schedule(task)
-            fallback += chosen is not None
-            missing += chosen is None
-        function = (task.mod if chosen is None else chosen)["main"]
+        known: dict[str, tuple[Any, Coverage]] = {}
         for name in task.functions:
-            variable = mod.get_global_var(name)
-            mod[variable] = function.with_attr("global_symbol", name).with_attr("op_pattern", 8)
-    return mod, Coverage(tuned, fallback, missing)
+            own = bare_kernel(lowered.mod[name])
+            key = workload_key(own)
+            if key not in known:
+                known[key] = _schedule(_storing(task, key, own), scheduled)
+            function = known[key][0].with_attr("global_symbol", name).with_attr("op_pattern", 8)
+            mod[mod.get_global_var(name)] = function
+        counts.append(
+            max((count for _, count in known.values()), key=lambda count: (count.missing, count.fallback))
+        )
+    return mod, Coverage(*(sum(getattr(count, name) for count in counts) for name in Coverage.__slots__))
+
+
+def _storing(task: TuningTask, key: str, function: Any) -> TuningTask:
+    """The task with its kernel as it is called, which may store the result in a larger tensor."""
+    return task if key == task.key else replace(task, mod=tvm.IRModule({"main": function}))
+
+
+def _schedule(task: TuningTask, scheduled: Scheduled) -> tuple[Any, Coverage]:
+    """The task's kernel with a schedule, and how that counts."""
+    chosen = scheduled(task)
+    if chosen is not None:
+        return chosen["main"], Coverage(1, 0, 0)
+    chosen = default_schedule(task)
+    if chosen is not None:
+        return chosen["main"], Coverage(0, 1, 0)
+    return task.mod["main"], Coverage(0, 0, 1)

@@ -18,6 +18,7 @@ from tvm import ir, s_tir, te, tirx
 
 from autotune_qnn.kernels.anchors.origins import Origins
 from autotune_qnn.kernels.geometry import ceil_div
+from autotune_qnn.kernels.lane import int32
 from autotune_qnn.kernels.statements import with_fields, with_parts
 
 
@@ -85,6 +86,19 @@ def store_overlapping(func: Any, channels: int) -> Any:
     def place(indices: Sequence[Any]) -> list[Any]:
         *leading, group, channel = indices
         return [*leading, first_channel(group, size, channels) + channel]
+
+    return store_elsewhere(func, (*outer, channels), [place])
+
+
+def store_within(func: Any, channels: int, start: int) -> Any:
+    """The PrimFunc whose last parameter, [..., channel], becomes a tensor of more channels, of which it stores those
+    from `start` on.
+    """
+    *outer, _ = (int(extent) for extent in func.params[-1].shape)
+
+    def place(indices: Sequence[Any]) -> list[Any]:
+        *leading, channel = indices
+        return [*leading, channel + int32(start)]
 
     return store_elsewhere(func, (*outer, channels), [place])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune_qnn.kernels.elements import (
     binary,
     clip,
+    concatenate,
     conversion,
     hardswish,
     output_stage,
@@ -24,6 +25,7 @@ __all__ = [
     "ElementCall",
     "binary",
     "clip",
+    "concatenate",
     "conversion",
     "element_rule",
     "hardswish",

@@ -14,7 +14,7 @@ from autotune_qnn.dialect.engine import run_axes
 from autotune_qnn.errors import BuildError
 from autotune_qnn.kernels.inputs import KernelInputs
 from autotune_qnn.kernels.lane import int32
-from autotune_qnn.kernels.operand import LaneFunction, Operand
+from autotune_qnn.kernels.operand import LaneFunction
 from autotune_qnn.kernels.rules import KernelRules
 
 
@@ -52,14 +52,14 @@ class ElementCall:
     Attributes:
         operator: its name, as `qnn.requantize`.
         call: the Relax call, for its attributes.
-        operands: its operands in order; tuples are not elementwise.
+        operands: its operands in order; a tuple operand is a tuple of operands.
         shape, dtype: of its output.
         inputs: the parameters of the kernel.
     """
 
     operator: str
     call: Any
-    operands: tuple[Operand, ...]
+    operands: tuple[Any, ...]
     shape: tuple[int, ...]
     dtype: str
     inputs: KernelInputs
