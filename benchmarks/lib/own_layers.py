@@ -8,6 +8,7 @@ from tvm import relax
 
 from autotune_qnn.engines.relax import LoweredModule, TuningTask
 from autotune_qnn.transforms.grouping import bindings
+from autotune_qnn.transforms.lower_groups import KERNEL_CALLS
 from benchmarks.lib.layers import Layer
 
 _WITH_WEIGHTS = ("qnn.conv2d", "qnn.dense")
@@ -20,7 +21,7 @@ def own_layers(lowered: LoweredModule) -> list[Layer]:
     return [
         layer
         for call in called
-        if _operator(call) == "relax.call_tir"
+        if _operator(call) in KERNEL_CALLS
         for layer in _layers(tasks[call.args[0].name_hint])
     ]
 

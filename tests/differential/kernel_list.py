@@ -8,6 +8,7 @@ from typing import Any
 from tvm import relax
 
 from autotune_qnn import dialect as q
+from autotune_qnn.dialect import constant
 from autotune_qnn.dialect.tables import UNARY_OPERATORS
 from tests.support.kernel_cases import (
     ACCUMULATORS,
@@ -190,7 +191,7 @@ def _concatenated(b: Bench, *xs: Any, axis: int, equal: bool = False) -> Any:
     return q.concatenate(relax.Tuple(list(xs)), *parameters, axis=axis)
 
 
-def _branches(b: Bench, x: Any, equal: bool, further: bool = False) -> Any:
+def _branches(b: Bench, x: Any, join: Any, further: bool = False) -> Any:
     """Convolutions, a pooling and the input itself, joined; with `further`, what another convolution makes of it."""
     depth = int(x.ty.shape[-1])
     parts = [
@@ -202,16 +203,25 @@ def _branches(b: Bench, x: Any, equal: bool, further: bool = False) -> Any:
         b(relax.op.clip(conv(64, ONE, REFERENCE)(b, x), 3, 90)),
         b(q.add(conv(depth, ONE)(b, x), x, *_binary(b), rounding="UPWARD", compute_dtype="int32")),
     ]
-    joined = b(_joined(b, parts, equal))
+    halves = b(join(b, *parts[:3])), b(join(b, *parts[3:6]))
+    joined = b(join(b, *halves, parts[6]))
     return conv(16, ONE)(b, joined) if further else joined
 
 
-def _joined(b: Bench, parts: list[Any], equal: bool) -> Any:
-    halves = (
-        b(_concatenated(b, *parts[:3], axis=-1, equal=equal)),
-        _concatenated(b, *parts[3:6], axis=-1, equal=equal),
-    )
-    return _concatenated(b, halves[0], b(halves[1]), parts[6], axis=-1, equal=equal)
+def _rescaled(b: Bench, *xs: Any) -> Any:
+    return _concatenated(b, *xs, axis=-1)
+
+
+def _equal(b: Bench, *xs: Any) -> Any:
+    return _concatenated(b, *xs, axis=-1, equal=True)
+
+
+def _pytorch(b: Bench, *xs: Any, order: str = "NHWC") -> Any:
+    """Scales for which PyTorch's formulas differ, of channels in whole blocks and of those behind them."""
+    scales = relax.Tuple([constant(value, "float64") for value in (0.013, 0.113, 0.183)[: len(xs)]])
+    zeros = relax.Tuple([b.zero, b.other_zero, b.zero][: len(xs)])
+    parameters = (scales, zeros, constant(0.026, "float64"), b.other_zero)
+    return q.concatenate(relax.Tuple(list(xs)), *parameters, axis=3, engine="pytorch", memory_order=order)
 
 
 def _shuffled(b: Bench, *xs: Any, cut: bool) -> Any:
@@ -251,8 +261,9 @@ RESIZES = (("int32", "UPWARD"), ("int32", "AWAY"), ("float32", "TFLITE"), ("floa
 WINDOWS = (
     *(case(f"concatenate axis {axis} {'equal' if equal else 'rescaled'}", lambda b, *xs, axis=axis, equal=equal: _concatenated(b, *xs, axis=axis, equal=equal), *shapes)
       for equal in (False, True) for axis, shapes in ((-1, ([(1, 5, 5, 16), (1, 5, 5, 32)], [(1, 4, 4, 3), (1, 4, 4, 17), (1, 4, 4, 33)], [(1, 3, 3, 64), (1, 3, 3, 90)])), (1, ([(2, 3, 4), (2, 5, 4)],)), (0, ([(7,), (3,)],)))),
-    *(case(f"concatenate branches {'equal' if equal else 'rescaled'}", lambda b, x, equal=equal: _branches(b, x, equal), (1, 5, 5, 16), (2, 4, 3, 33), **ISAS) for equal in (False, True)),
-    case("concatenate branches and convolve", lambda b, x: _branches(b, x, False, True), (1, 5, 5, 32)),
+    *(case(f"concatenate branches{name}", lambda b, x, join=join: _branches(b, x, join), (1, 5, 5, 16), (2, 4, 3, 33), **ISAS)
+      for name, join in (("", _rescaled), (" equal", _equal), (" pytorch", _pytorch), (" pytorch NCHW", lambda b, *xs: _pytorch(b, *xs, order="NCHW")))),
+    case("concatenate branches and convolve", lambda b, x: _branches(b, x, _rescaled, True), (1, 5, 5, 32)),
     *(case(f"concatenate in turns{' cut' if cut else ''}", lambda b, *xs, cut=cut: _shuffled(b, *xs, cut=cut), [(1, 3, 5, 58)] * 2, [(2, 2, 3, 14)] * 2, [(3, 6)] * 2, [(1, 2, 3, 20), (1, 2, 3, 44)], **ISAS)
       for cut in (False, True)),
     case("avg_pool2d", lambda b, x: _pooled(b, x, 3, 2), (1, 7, 7, 32), (1, 5, 6, 1), (2, 9, 9, 17)),
