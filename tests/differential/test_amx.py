@@ -18,6 +18,7 @@ from autotune_qnn.kernels.tiles import TileKnobs, TileProblem
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from tests.differential.kernel_list import OPERATORS
 from tests.support.amx import TARGET, tiles
+from tests.support.configured import check, compiled, scheduled
 from tests.support.kernel_cases import Case, module
 from tests.support.networks import ConvCase
 
@@ -59,15 +60,6 @@ def task_of(case: ConvCase) -> TuningTask:
     return lower(case.module(), TargetSpec.parse(TARGET), 2).tasks[0]
 
 
-def scheduled(task: TuningTask, config: Config) -> Any:
-    """The module of a task with a configuration's schedule."""
-    template = task.template()
-    assert isinstance(template, ConvAmxTemplate)
-    schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
-    template.apply(schedule, config)
-    return schedule.mod
-
-
 def in_tiles(template: ConvAmxTemplate, rng: random.Random) -> list[Config]:
     """Random configurations with tiles, and one for every way of spreading work over threads."""
     space = template.space()
@@ -92,7 +84,7 @@ def test_tiles_compute_the_reference(case: ConvCase) -> None:
     assert template.space().is_valid(default)
     for config in dict.fromkeys([default, *in_tiles(template, random.Random(str(case)))]):
         tensors = [tvm.runtime.tensor(array) for array in arguments]
-        mod = scheduled(task, config)
+        mod = scheduled(task, template, config)
         module = compile_kernel(mod, TargetSpec.parse(TARGET).tvm())
         if machine.emulated:
             before = machine.counts()
@@ -132,7 +124,5 @@ def test_outputs_of_every_kind_follow_the_sums(case: Case) -> None:
         if not isinstance(template, ConvAmxTemplate):
             continue
         config = rng.choice([config for config in template.space().enumerate() if not config["registers"]])
-        arguments, expected = task.arguments(seed=1)
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        compile_kernel(scheduled(task, config), TargetSpec.parse(TARGET).tvm())["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=f"{task.name} {config}")
+        library = compiled(task, TargetSpec.parse(TARGET), template, config)
+        check(library, *task.arguments(seed=1), f"{task.name} {config}")

@@ -11,9 +11,10 @@ import tvm
 from tvm import relax
 
 from autotune_qnn.dialect import reference
-from autotune_qnn.engines.relax import TargetSpec, apply_best, compile_module, lower
+from autotune_qnn.engines.relax import apply_best, compile_module, lower
 from tests.differential.kernel_list import LARGE, OPERATORS
 from tests.differential.plain_list import CHAINS, FLOAT, PLAIN
+from tests.support.configured import runnable
 from tests.support.kernel_cases import Case, CaseModule, module
 
 TARGETS = ("llvm -mcpu=cascadelake", "llvm -mcpu=x86-64")
@@ -25,16 +26,6 @@ FUSING = "llvm -mcpu=haswell"
 @cache
 def built(case: Case) -> CaseModule:
     return module(case)
-
-
-@cache
-def runnable(text: str) -> TargetSpec:
-    """The target; the test is skipped where this machine cannot run its code."""
-    target = TargetSpec.parse(text)
-    reason = target.runs_here()
-    if reason:
-        pytest.skip(f"{text} cannot run here: {reason}")
-    return target
 
 
 def draw(place: int, shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:

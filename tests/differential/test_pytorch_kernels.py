@@ -16,7 +16,7 @@ from autotune_qnn import dialect
 from autotune_qnn.dialect import constant, reference
 from autotune_qnn.dialect.engine import StageEngine
 from autotune_qnn.engines.relax import TargetSpec, apply_best, compile_module, lower
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.support.configured import check, compiled, runnable
 from tests.support.dialect import module, zero
 from tests.support.pytorch_cases import FAMILIES
 from tests.support.pytorch_stage_cases import KINDS, stages
@@ -43,19 +43,13 @@ def _check(case: OperatorCase, text: str) -> None:
     np.testing.assert_array_equal(found, case.expected, case.name, strict=True)
 
 
-def _runnable(text: str) -> None:
-    reason = TargetSpec.parse(text).runs_here()
-    if reason:
-        pytest.skip(f"{text} cannot run here: {reason}")
-
-
 @pytest.mark.parametrize("text", TARGETS)
 @pytest.mark.parametrize(
     ("family", "engine"),
     [*((family, "x86") for family in FAMILIES), *((family, "qnnpack") for family in WITH_QNNPACK)],
 )
 def test_kernel_equals_pytorch(family: str, engine: str, text: str) -> None:
-    _runnable(text)
+    runnable(text)
     for dtype, order, ties in (("uint8", "NHWC", True), ("int8", "NCHW", False), ("int8", "NHWC", True)):
         if engine == "qnnpack" and dtype == "int8":
             continue
@@ -69,7 +63,7 @@ def test_kernel_equals_pytorch(family: str, engine: str, text: str) -> None:
 @pytest.mark.parametrize("engine", ["fbgemm", "onednn", "qnnpack"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_layer_equals_pytorch(kind: str, engine: str, text: str) -> None:
-    _runnable(text)
+    runnable(text)
     rng = np.random.default_rng([7, *kind.encode()])
     with quantized_engine(engine):
         for case in stages(rng, engine, kind, ties=True):
@@ -81,7 +75,7 @@ def test_layer_equals_pytorch(kind: str, engine: str, text: str) -> None:
 @pytest.mark.parametrize("engine", [engine.value for engine in StageEngine])
 def test_output_stage_equals_reference(engine: str, channels: int, text: str) -> None:
     """Accumulators around the output's range, in steps of a quarter of the output's: every fourth is a tie."""
-    _runnable(text)
+    runnable(text)
     rng = np.random.default_rng(11)
     si, sw, so = 0.0371, 0.00317, 0.0371 * 0.00317 * 8
     scales = sw * 2.0 ** rng.integers(0, 2, channels)
@@ -105,8 +99,7 @@ def test_output_stage_equals_reference(engine: str, channels: int, text: str) ->
 
 @pytest.mark.parametrize("parallel", [0, 1])
 def test_sums_are_the_same_on_threads(parallel: int) -> None:
-    target = TargetSpec.parse("llvm -mcpu=cascadelake")
-    _runnable(target.canonical)
+    target = runnable("llvm -mcpu=cascadelake")
     found = 0
     with quantized_engine("x86"):
         for case in FAMILIES["pooling"](np.random.default_rng(3), "x86", "uint8", "NHWC", True):
@@ -117,11 +110,6 @@ def test_sums_are_the_same_on_threads(parallel: int) -> None:
                 config = template.default().replace(parallel=parallel)
                 if not template.space().is_valid(config):
                     continue
-                schedule = tvm.s_tir.Schedule(task.mod)
-                template.apply(schedule, config)
-                arguments, expected = task.arguments(seed=1)
-                tensors = [tvm.runtime.tensor(array) for array in arguments]
-                compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
-                np.testing.assert_array_equal(tensors[-1].numpy(), expected[0])
+                check(compiled(task, target, template, config), *task.arguments(seed=1))
                 found += 1
     assert found

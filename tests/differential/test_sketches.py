@@ -5,15 +5,13 @@ from __future__ import annotations
 import random
 import re
 
-import numpy as np
 import pytest
-import tvm
 
-from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from autotune_qnn.engines.relax import TargetSpec, TuningTask
 from autotune_qnn.tuning.replay import new_schedule
 from autotune_qnn.tuning.strategies.sketch import tiled_sketch
 from autotune_qnn.tuning.strategies.sketch_tiling import TiledSketch
+from tests.support.configured import check, compiled, main_task, runnable
 from tests.support.networks import CONVOLUTIONS, ConvCase
 
 VNNI, AVX512, AVX2, PLAIN = (
@@ -33,14 +31,9 @@ FAMILIES = (
 _SPILL = re.compile(r"vmov\w+\s+%zmm\d+, -?\d*\(%r[sb]p")
 
 
-def _task(case: ConvCase, target: TargetSpec, threads: int) -> TuningTask:
-    tasks = lower(case.module(), target, threads).tasks
-    return next(task for task in tasks if task.kind != "plain")
-
-
 def _sketch(case: ConvCase, text: str, threads: int = 1) -> tuple[TuningTask, TargetSpec, TiledSketch]:
     target = TargetSpec.parse(text)
-    task = _task(case, target, threads)
+    task = main_task(case, target, threads)
     sketch = tiled_sketch(task, target.isa, threads)
     assert isinstance(sketch, TiledSketch)
     return task, target, sketch
@@ -55,25 +48,16 @@ def _sketch(case: ConvCase, text: str, threads: int = 1) -> tuple[TuningTask, Ta
     ids=str,
 )
 def test_sketches_compute_the_reference(case: ConvCase, text: str) -> None:
+    runnable(text)
     task, target, sketch = _sketch(case, text, threads=2)
-    reason = target.runs_here()
-    if reason is not None:
-        pytest.skip(reason)
-    arguments, expected = task.arguments(seed=3)
-    space = sketch.space()
+    space, values = sketch.space(), task.arguments(seed=3)
     assert space.is_valid(sketch.default())
     for config in (sketch.default(), space.sample(random.Random(str(case) + text))):
-        schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
-        sketch.apply(schedule, config)
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
+        check(compiled(task, target, sketch, config), *values, config)
 
 
 def _assembly(task: TuningTask, target: TargetSpec, sketch: TiledSketch, **changes: int) -> str:
-    schedule = new_schedule(task.mod)
-    sketch.apply(schedule, sketch.default().replace(**changes))
-    return str(compile_kernel(schedule.mod, target.tvm()).inspect_source("asm"))
+    return str(compiled(task, target, sketch, sketch.default().replace(**changes)).inspect_source("asm"))
 
 
 @pytest.mark.parametrize(

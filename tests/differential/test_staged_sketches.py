@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import random
 
-import numpy as np
 import pytest
-import tvm
 
-from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
+from autotune_qnn.engines.relax import TargetSpec
 from autotune_qnn.kernels.isa import Isa
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
-from autotune_qnn.tuning.replay import new_schedule
 from autotune_qnn.tuning.strategies.sketch import tiled_sketch
 from autotune_qnn.tuning.strategies.sketch_stage_structure import stages_of
 from autotune_qnn.tuning.strategies.sketch_stages import StagedSketch
+from tests.support.configured import check, compiled, main_task, runnable
 from tests.support.networks import ConvCase
 
 TARGETS = ("llvm -mcpu=cascadelake", "llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell")
@@ -25,35 +22,23 @@ CASES = (
 )
 
 
-def _task(case: ConvCase, target: TargetSpec, threads: int) -> TuningTask:
-    return next(task for task in lower(case.module(), target, threads).tasks if task.kind != "plain")
-
-
 @pytest.mark.parametrize("text", TARGETS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_sketches_compute_the_reference(case: ConvCase, text: str, stored: bool) -> None:
-    target = TargetSpec.parse(text)
-    reason = target.runs_here()
-    if reason is not None:
-        pytest.skip(reason)
+    target = runnable(text)
     threads = 2 if stored else 1
-    task = _task(case, target, threads)
+    task = main_task(case, target, threads)
     sketch = tiled_sketch(task, target.isa, threads)
     assert isinstance(sketch, StagedSketch)
     space, rng = sketch.space(), random.Random(str(case) + text)
-    arguments, expected = task.arguments(seed=3)
+    values = task.arguments(seed=3)
     for config in (sketch.default(), space.sample(rng)):
         assert space.is_valid(config)
-        schedule = new_schedule(task.mod)
-        sketch.apply(schedule, config)
-        library = compile_kernel(schedule.mod, target.tvm())
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        library["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
+        check(compiled(task, target, sketch, config), *values, config)
 
 
 def test_structure(stored: bool) -> None:
-    task = _task(ConvCase(8, 12, 32, 48, 3, 1, 1), TargetSpec.parse("llvm -mcpu=cascadelake"), 1)
+    task = main_task(ConvCase(8, 12, 32, 48, 3, 1, 1), TargetSpec.parse("llvm -mcpu=cascadelake"), 1)
     stages = stages_of(task.mod, Isa.AVX512_VNNI)
     assert stages is not None
     assert (stages.anchor, stages.chain) == ("products", ("columns", "sums", "output"))
@@ -69,6 +54,6 @@ def test_structure(stored: bool) -> None:
 
 def test_other_kernels_have_none() -> None:
     """A convolution summed directly is one sum; without an instruction there is nothing to tile around."""
-    plain = _task(ConvCase(14, 14, 96, 24), TargetSpec.parse("llvm -mcpu=cascadelake"), 1)
+    plain = main_task(ConvCase(14, 14, 96, 24), TargetSpec.parse("llvm -mcpu=cascadelake"), 1)
     assert not isinstance(tiled_sketch(plain, Isa.AVX512_VNNI, 1), StagedSketch)
     assert stages_of(plain.mod, Isa.GENERIC) is None

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
 from autotune_qnn import dialect
 from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.support.configured import check, compiled, runnable, template_of, with_knobs
 from tests.support.networks import ConvCase
 
 TARGETS = ("llvm -mcpu=cascadelake", "llvm -mcpu=skylake-avx512", "llvm -mcpu=haswell")
@@ -28,33 +27,18 @@ CASES = (
 
 
 def _check(task: TuningTask, target: TargetSpec, samples: int) -> None:
-    template = task.template()
-    assert template is not None
+    template, values = template_of(task), task.arguments(seed=7)
     assert template.name == "winograd"
     space, rng = template.space(), random.Random(task.name)
     for config in [template.default(), *(space.sample(rng) for _ in range(samples))]:
         assert space.is_valid(config)
-        schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
-        template.apply(schedule, config)
-        library = compile_kernel(schedule.mod, target.tvm())
-        arguments, expected = task.arguments(seed=7)
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        library["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
-
-
-def _runnable(text: str) -> TargetSpec:
-    target = TargetSpec.parse(text)
-    reason = target.runs_here()
-    if reason is not None:
-        pytest.skip(reason)
-    return target
+        check(compiled(task, target, template, config), *values, config)
 
 
 @pytest.mark.parametrize("text", TARGETS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_configurations_compute_the_reference(case: ConvCase, text: str, stored: bool) -> None:
-    target = _runnable(text)
+    target = runnable(text)
     _check(lower(case.module(), target, 2 if stored else 1).tasks[0], target, samples=2)
 
 
@@ -96,24 +80,18 @@ PATTERNS: dict[str, Callable[[tuple[int, ...]], NDArray[np.int64]]] = {
 def test_sums_that_wrap_around(pattern: str, zero_point: int, stored: bool) -> None:
     """Weights at the ends of their range; the sums of 208 channels span nearly all that can be told apart."""
     assert stored
-    target = _runnable("llvm -mcpu=cascadelake")
+    target = runnable("llvm -mcpu=cascadelake")
     weights = PATTERNS[pattern]((16, 3, 3, 208)).astype(np.int8)
     task = lower(_module(weights, zero_point), target, 1).tasks[0]
-    template = task.template()
-    assert template is not None
-    assert template.name == "winograd"
-    schedule = tvm.s_tir.Schedule(task.mod, debug_mask="none")
-    template.apply(schedule, template.default())
-    library = compile_kernel(schedule.mod, target.tvm())
+    assert template_of(task).name == "winograd"
+    library = with_knobs(task, target)
     arguments, _ = task.arguments(seed=0)
     for fill in (0, 255, None):
         if fill is None:
             arguments[0] = (np.indices(arguments[0].shape)[1:3].sum(0) % 2 * 255).astype(np.uint8)
         else:
             arguments[0] = np.full_like(arguments[0], fill)
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        library["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), _expected(arguments[0], weights, zero_point))
+        check(library, arguments, [_expected(arguments[0], weights, zero_point)])
 
 
 def _expected(data: NDArray[np.uint8], weights: NDArray[np.int8], zero_point: int) -> NDArray[np.int32]:

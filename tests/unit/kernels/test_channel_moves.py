@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
-import tvm
 from tvm import relax
 
 from autotune_qnn import dialect as q
 from autotune_qnn.dialect import constant
 from autotune_qnn.engines.relax import TargetSpec, lower
 from autotune_qnn.kernels.channel_moves import channel_sources
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.support.configured import check, compiled, runnable, template_of
 
 
 def _calls(shape: tuple[int, ...], *moves: Callable[[Any], Any]) -> list[Any]:
@@ -95,18 +93,10 @@ def test_a_result_with_another_use_is_computed_once_and_whole() -> None:
 
 @pytest.mark.parametrize("task", [0, 1])
 def test_every_configuration_computes_the_reference(task: int) -> None:
-    target = TargetSpec.parse("llvm -mcpu=haswell")
-    if (reason := target.runs_here()) is not None:
-        pytest.skip(reason)
+    target = runnable("llvm -mcpu=haswell")
     found = lower(_unit(False), target, 2).tasks[task]
-    template = found.template()
-    assert template is not None
-    arguments, expected = found.arguments(seed=5)
+    template, values = template_of(found), found.arguments(seed=5)
     configs = list(template.space().enumerate())
     assert template.default() in configs
     for config in configs:
-        schedule = tvm.s_tir.Schedule(found.mod, debug_mask="none")
-        template.apply(schedule, config)
-        tensors = [tvm.runtime.tensor(array) for array in arguments]
-        compile_kernel(schedule.mod, target.tvm())["main"](*tensors)
-        np.testing.assert_array_equal(tensors[-1].numpy(), expected[0], err_msg=str(config))
+        check(compiled(found, target, template, config), *values, config)

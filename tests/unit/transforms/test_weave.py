@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
-import tvm
 
 from autotune_qnn.engines.relax import TargetSpec, TuningTask, lower
-from autotune_qnn.transforms.tir_pipeline import compile_kernel
+from tests.support.configured import check, runnable, with_knobs
 from tests.support.kernel_cases import BUILTIN_FLAT, case, module
 from tests.support.networks import ConvCase
 
 TARGET = TargetSpec.parse("llvm -mcpu=cascadelake")
 
 
-def _library(task: TuningTask, **knobs: int) -> tvm.runtime.Module:
-    template = task.template()
-    schedule = tvm.s_tir.Schedule(task.mod)
-    template.apply(schedule, template.default().replace(**knobs))
-    return compile_kernel(schedule.mod, TARGET.tvm())
-
-
 def _check(task: TuningTask, library: Any) -> None:
     """Where this CPU can run the kernel, it gives what the reference gives."""
-    if TARGET.runs_here() is not None:
-        pytest.skip("this CPU has no VNNI")
-    arguments, expected = task.arguments(seed=1)
-    tensors = [tvm.runtime.tensor(array) for array in arguments]
-    library["main"](*tensors)
-    np.testing.assert_array_equal(tensors[-1].numpy(), expected[0])
+    runnable(TARGET.canonical)
+    check(library, *task.arguments(seed=1))
 
 
 @pytest.mark.parametrize(
@@ -53,21 +40,21 @@ def _check(task: TuningTask, library: Any) -> None:
 )
 def test_woven_tiles_compute_the_same(case: ConvCase, tile: dict[str, int]) -> None:
     task = lower(case.module(), TARGET, 1).tasks[0]
-    library = _library(task, **tile, weave=1)
+    library = with_knobs(task, TARGET, **tile, weave=1)
     _check(task, library)
 
 
 def test_the_last_tile_is_finished_behind_the_loop() -> None:
     task = lower(ConvCase(8, 8, 64, 64).module(), TARGET, 1).tasks[0]
     tile = {"rows": 1, "columns": 4, "blocks": 2, "quads": 16, "fetch": 0}
-    woven, plain = (_library(task, **tile, weave=weave).inspect_source("ll") for weave in (1, 0))
+    woven, plain = (with_knobs(task, TARGET, **tile, weave=weave).inspect_source("ll") for weave in (1, 0))
     rounding = "call <16 x i32> @llvm.lrint"
     assert woven.count(rounding) == 2 * plain.count(rounding) > 0
 
 
 def test_tiles_share_the_fetches() -> None:
     task = lower(ConvCase(8, 8, 64, 64).module(), TARGET, 1).tasks[0]
-    source = _library(task, rows=1, columns=4, blocks=1, fetch=1, weave=0).inspect_source("ll")
+    source = with_knobs(task, TARGET, rows=1, columns=4, blocks=1, fetch=1, weave=0).inspect_source("ll")
     assert 0 < source.count("call void @llvm.prefetch") < 16  # lines of weights, as many as tiles
 
 
@@ -77,5 +64,5 @@ def test_outputs_that_depend_on_their_place() -> None:
         "flat tail", lambda b, x: b.rescaled(b.convolved(x, 33, (1, 1)), BUILTIN_FLAT, 31), (1, 1, 24, 31)
     )
     task = next(task for task in lower(module(flat).mod, TARGET, 1).tasks if task.kind == "conv2d")
-    library = _library(task, weave=1)
+    library = with_knobs(task, TARGET, weave=1)
     _check(task, library)
