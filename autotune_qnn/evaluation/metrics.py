@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,8 @@ class AccuracyCounter:
     """Adds up an Accuracy, one labelled input after the other."""
 
     samples: int = 0
-    top1: int = field(default=0)
-    top5: int = field(default=0)
+    top1: int = 0
+    top5: int = 0
 
     def add(self, scores: Array, label: int) -> None:
         """Count one input whose class is known."""

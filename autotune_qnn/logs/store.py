@@ -31,7 +31,6 @@ from autotune_qnn.logs.schema import (
     RecordError,
     Status,
     TrialRecord,
-    TunerName,
     parse_line,
 )
 
@@ -242,10 +241,9 @@ class LogStore:
         good = [record for record in self._records.get(key, ()) if record.status is Status.OK]
         return sorted(good, key=lambda record: record.standing)
 
-    def count(self, key: str, tuner: TunerName | None = None) -> int:
-        """How many trials of a task the log holds, whatever their status; of one tuner, or of all."""
-        records = self._records.get(key, ())
-        return sum(1 for record in records if tuner is None or record.tuner is tuner)
+    def count(self, key: str) -> int:
+        """How many trials of a task the log holds, whatever their status."""
+        return len(self._records.get(key, ()))
 
     def task_keys(self) -> tuple[str, ...]:
         """The tasks that the log holds records of."""

@@ -29,7 +29,7 @@ def render(report: Report) -> str:
     return "\n\n".join(parts)
 
 
-def coverage_line(tuned: int, fallback: int, missing: int, set_aside: int = 0) -> str:
+def coverage_line(tuned: int, fallback: int, missing: int, set_aside: int) -> str:
     """How many tasks the build took from where, in one line; `set_aside` of those with a default schedule are known
     from CPUs of another kind only.
     """

@@ -62,7 +62,7 @@ class KernelThreads:
         executor = ThreadPoolExecutor(1, thread_name_prefix="autotune_qnn")
         if not executor.submit(_start_pool, self.count).result():
             executor.shutdown()
-            raise BuildError(f"TVM's thread pool cannot have {self.count} threads here")
+            raise BuildError(f"TVM's thread pool cannot have {self.count} threads here; choose fewer")
         return executor
 
 

@@ -88,7 +88,7 @@ class Windows:
 
     def template(self) -> TemplateFactory:
         """The schedule template of a kernel of these windows."""
-        return ReductionTemplate.factory(self.shape, 2, narrow=self.narrow)
+        return ReductionTemplate.factory(self.shape, narrow=self.narrow)
 
     def sums(self, data: Any) -> Any:
         """A function from an element's index to the int32 sum of the stored values within the image."""
@@ -222,7 +222,7 @@ def mean(call: AnchorCall) -> Anchor:
     build = {"TONEAREST": _mean_float32, "TFLITE": _mean_fixed_point, "RUY": _mean_premultiplied}[rounding]
     lane = build(call, means.count, lambda index: sums(*index))
     vector = len(means.data) - 1 not in means.axes
-    return Anchor(lane, "mean", means.name, 0, ReductionTemplate.factory(call.shape, len(means.axes), vector))
+    return Anchor(lane, "mean", means.name, 0, ReductionTemplate.factory(call.shape, vector))
 
 
 def _scales(call: AnchorCall) -> tuple[np.float32, int, np.float32, int]:

@@ -136,7 +136,7 @@ def adaptive_avg_pool2d(call: AnchorCall) -> Anchor:
     totals = _Totals(call, _adaptive_sums(call, data, spans), counts)
     lane = _adaptive(call, totals, heights[:, None], widths[None, :])
     name = "x".join(map(str, data.shape)) + f"_to{call.shape[1]}x{call.shape[2]}"
-    return Anchor(lane, "adaptive_avg_pool2d", name, 0, ReductionTemplate.factory(call.shape, 2))
+    return Anchor(lane, "adaptive_avg_pool2d", name, 0, ReductionTemplate.factory(call.shape))
 
 
 def _adaptive_sums(call: AnchorCall, data: Operand, spans: list[list[tuple[int, int]]]) -> Any:
@@ -209,7 +209,7 @@ def mean(call: AnchorCall) -> Anchor:
     if engine == "pytorch" and order == "NHWC":
         return _float_mean(call, means)
     count = means.count
-    template = ReductionTemplate.factory(call.shape, len(means.axes))
+    template = ReductionTemplate.factory(call.shape)
     totals = _Totals(call, means.sums(call), np.full((1, 1), count, np.int64))
     if engine == "qnnpack":
         lane = _multiplied(call, totals, np.full((1, 1), qnnpack_factor(call.scalar(1), count)))

@@ -19,14 +19,12 @@ class ReductionTemplate:
 
     Attributes:
         shape: of the result.
-        reduced: number of reduced axes.
         along_last: whether neighbours along the result's last axis are neighbours in memory.
         threads: that the kernel may use.
         narrow: whether sums are int16.
     """
 
     shape: tuple[int, ...]
-    reduced: int
     along_last: bool
     threads: int
     narrow: bool = False
@@ -38,10 +36,10 @@ class ReductionTemplate:
 
     @classmethod
     def factory(
-        cls, shape: tuple[int, ...], reduced: int, along_last: bool = True, narrow: bool = False
+        cls, shape: tuple[int, ...], along_last: bool = True, narrow: bool = False
     ) -> TemplateFactory:
         """The template for each number of threads."""
-        return lambda threads: cls(shape, reduced, along_last, threads, narrow)
+        return lambda threads: cls(shape, along_last, threads, narrow)
 
     @property
     def _vectors(self) -> bool:
