@@ -70,3 +70,18 @@ class VerificationError(AutotuneQnnError):
     """An output that differs from its reference where it must not."""
 
     exit_code = 11
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another package's error says, the error's type where it says nothing."""
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    """The last line of what another package's error says, the error's type where it says nothing."""
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return [line for line in lines if line] or [type(error).__name__]

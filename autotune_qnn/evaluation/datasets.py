@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from autotune_qnn.errors import DatasetError
+from autotune_qnn.errors import DatasetError, first_line
 from autotune_qnn.evaluation.preprocessing import IMAGE_SUFFIXES, ImageRecipe, Preprocessing
 
 Array = npt.NDArray[Any]
@@ -168,7 +168,7 @@ def read_npz(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read as .npz: {str(error).splitlines()[0]}") from None
+        raise DatasetError(f"{path} cannot be read as .npz: {first_line(error)}") from None
     except NotImplementedError as error:
         raise DatasetError(f"{path} is packed in a way that cannot be read: {error}") from None
 

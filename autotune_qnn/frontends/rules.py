@@ -59,11 +59,6 @@ def parameter_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(made)
 
 
-def last_line(error: Exception) -> str:
-    """The line of an error of Relax that says what was wrong."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
-
-
 def emit_main(builder: Any, parameters: list[Any], convert: Callable[[], Sequence[Expr]]) -> Any:
     """The IRModule whose "main" takes `parameters` and returns what `convert` emits: one value, or a tuple.
 

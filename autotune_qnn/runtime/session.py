@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tvm.runtime import cpu, load_module
 
 from autotune_qnn.build.manifest import Manifest, TensorSpec, read_manifest
-from autotune_qnn.errors import BuildError, TargetError, UsageError
+from autotune_qnn.errors import BuildError, TargetError, UsageError, first_line
 from autotune_qnn.host import TILE_FLAGS, host_flags, tiles_refused
 from autotune_qnn.runtime.entry import Entry, open_entry
 from autotune_qnn.runtime.threads import KernelThreads
@@ -42,7 +42,7 @@ class Session:
         try:
             self._entry: Entry | None = open_entry(_loaded(library, manifest.library_sha256), manifest)
         except (RuntimeError, OSError, AttributeError, ValueError) as error:
-            raise BuildError(f"{library} cannot be loaded: {_first_line(error)}") from error
+            raise BuildError(f"{library} cannot be loaded: {first_line(error)}") from error
 
     @classmethod
     def load(cls, library: str | Path, *, threads: int | None = None) -> Session:
@@ -136,7 +136,3 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Sequence[Array]) -> None:
                 f"input {spec.name!r} is {spec.dtype} {list(spec.shape)}; "
                 f"{value.dtype.name} {list(value.shape)} was given"
             )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

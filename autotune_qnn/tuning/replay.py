@@ -13,7 +13,7 @@ import tvm
 from tvm.s_tir.schedule import Trace
 from tvm.tirx import FloatImm, IntImm
 
-from autotune_qnn.errors import LogStoreError
+from autotune_qnn.errors import LogStoreError, first_line
 from autotune_qnn.kernels.intrinsics import ensure
 from autotune_qnn.logs import TrialRecord
 
@@ -71,8 +71,7 @@ def replay(record: TrialRecord, task_mod: Any) -> Any:
     try:
         Trace.apply_json_to_schedule(record.trace, schedule)
     except TVM_ERRORS as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        reason = lines[0][:200] if lines else type(error).__name__
+        reason = first_line(error)[:200]
         raise LogStoreError(f"{where} does not apply to its workload: {reason}") from None
     if _signature(schedule.mod) != _signature(task_mod):
         raise LogStoreError(f"{where} changes the kernel's signature")

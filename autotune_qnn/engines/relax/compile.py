@@ -8,7 +8,7 @@ import tvm
 from tvm import relax
 
 from autotune_qnn.engines.relax.target import TargetSpec
-from autotune_qnn.errors import BuildError
+from autotune_qnn.errors import BuildError, last_line
 from autotune_qnn.transforms.network_function import network_function
 from autotune_qnn.transforms.tir_pipeline import register
 
@@ -41,5 +41,6 @@ def compile_module(mod: Any, target: TargetSpec) -> Any:
             mod, target.tvm(), relax_pipeline=pipeline, tir_pipeline=register(), exec_mode="compiled"
         )
     except (RuntimeError, ValueError, TypeError) as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
-        raise BuildError(f"the module does not compile for {target.canonical!r}: {reason}") from error
+        raise BuildError(
+            f"the module does not compile for {target.canonical!r}: {last_line(error)}"
+        ) from error

@@ -10,7 +10,7 @@ import tvm
 
 from autotune_qnn.engines.relax.lower import LoweredModule
 from autotune_qnn.engines.relax.task import TuningTask
-from autotune_qnn.errors import BuildError
+from autotune_qnn.errors import BuildError, first_line
 from autotune_qnn.kernels.templates.base import ScheduleRejected
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
 from autotune_qnn.transforms.lower_groups import bare_kernel, workload_key
@@ -40,8 +40,7 @@ def default_schedule(task: TuningTask) -> Any | None:
     except ScheduleRejected:
         return None
     except TVM_SCHEDULE_ERRORS as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise BuildError(f"{task.name}: the default schedule does not apply: {reason}") from error
+        raise BuildError(f"{task.name}: the default schedule does not apply: {first_line(error)}") from error
     return sch.mod
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tvm import relax
 
-from autotune_qnn.errors import ModelError, UnsupportedOperatorError
+from autotune_qnn.errors import ModelError, UnsupportedOperatorError, last_line
 from autotune_qnn.frontends.pytorch import (
     activations,
     borders,
@@ -25,7 +25,6 @@ from autotune_qnn.frontends.rules import (
     RELAX_ERRORS,
     UnsupportedUseError,
     emit_main,
-    last_line,
     parameter_names,
     shape_of,
 )

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from autotune_qnn.errors import MissingDependencyError
+from autotune_qnn.errors import MissingDependencyError, first_line
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -44,9 +44,8 @@ def import_torchvision() -> Any:
             warnings.simplefilter("ignore")
             import torchvision
     except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise MissingDependencyError(
-            f"torchvision does not import beside PyTorch {torch.__version__} ({reason}); "
+            f"torchvision does not import beside PyTorch {torch.__version__} ({first_line(error)}); "
             "run: pip install 'autotune_qnn[pytorch]'"
         ) from error
     return torchvision

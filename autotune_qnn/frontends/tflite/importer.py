@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from autotune_qnn.errors import ModelError, UnsupportedOperatorError, UsageError
+from autotune_qnn.errors import ModelError, UnsupportedOperatorError, UsageError, last_line
 from autotune_qnn.frontends.base import ImportOptions
 from autotune_qnn.frontends.rules import (
     RELAX_ERRORS,
     Expr,
     UnsupportedUseError,
     emit_main,
-    last_line,
     parameter_names,
     shape_of,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from autotune_qnn.errors import first_line
 from autotune_qnn.kernels.templates.base import Config, ConfigSpace, Knob, ScheduleRejected
 from autotune_qnn.kernels.templates.parallel import BYTES_PER_NS, worthwhile
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS, one_loop, reduction_axes
@@ -80,7 +81,7 @@ class PlainTemplate:
             for block in blocks:
                 _vectors(sch, block, config)
         except TVM_SCHEDULE_ERRORS as error:
-            raise ScheduleRejected(str(error).splitlines()[0]) from error
+            raise ScheduleRejected(first_line(error)) from error
 
 
 def _inlined(sch: Any, block: Any) -> bool:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from autotune_qnn.errors import first_line
 from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.logs import TrialRecord, TunerName
 from autotune_qnn.tuning.cost_model import TaskModel
@@ -37,8 +38,7 @@ def tiled_sketch(task: Task, isa: Isa, threads: int) -> TiledSketch | StagedSket
             return None
         sketch.apply(new_schedule(task.mod), sketch.default())
     except TVM_ERRORS as error:
-        lines = str(error).splitlines() or [type(error).__name__]
-        _LOGGER.info("%s: no tiled sketches: %.200s", task.name, lines[0])
+        _LOGGER.info("%s: no tiled sketches: %.200s", task.name, first_line(error))
         return None
     return sketch
 

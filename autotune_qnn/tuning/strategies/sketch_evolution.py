@@ -14,6 +14,7 @@ from typing import Any
 import tvm_ffi
 from tvm.s_tir import meta_schedule as ms
 
+from autotune_qnn.errors import first_line
 from autotune_qnn.kernels.intrinsics import sketch_intrinsics
 from autotune_qnn.kernels.isa import Isa
 from autotune_qnn.logs import TrialRecord, TunerName
@@ -231,6 +232,5 @@ class EvolutionStrategy:
         self._database.commit_tuning_record(record)
 
     def _stop(self, error: Exception) -> None:
-        lines = str(error).splitlines() or [type(error).__name__]
-        _LOGGER.warning("no sketches for %s: %.200s", self._task.name, lines[0])
+        _LOGGER.warning("no sketches for %s: %.200s", self._task.name, first_line(error))
         self.exhausted = True

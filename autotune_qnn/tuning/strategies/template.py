@@ -9,6 +9,7 @@ from typing import Any
 
 import tvm_ffi
 
+from autotune_qnn.errors import first_line
 from autotune_qnn.kernels.templates.base import Config, ScheduleRejected, ScheduleTemplate
 from autotune_qnn.logs import TrialRecord, TunerName
 from autotune_qnn.tuning.cost_model import Features, TaskModel
@@ -101,7 +102,7 @@ class TemplateStrategy:
         except ScheduleRejected:
             return None
         except TVM_ERRORS as error:
-            lines = str(error).splitlines() or [""]
-            _LOGGER.info("%s: %s does not apply: %.200s", self._task.name, config.as_dict(), lines[0])
+            said = first_line(error)
+            _LOGGER.info("%s: %s does not apply: %.200s", self._task.name, config.as_dict(), said)
             return None
         return schedule
