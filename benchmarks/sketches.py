@@ -105,7 +105,7 @@ def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: P
     data = folder / f"{task.key[:24]}.npz"
     if not data.is_file():
         write_arguments(data, task, 0)
-    kept: list[_Result] = []
+    kept: list[tuple[float, Path, Proposal]] = []
     trials = failed = 0
     started = time.monotonic()
     with (
@@ -122,7 +122,7 @@ def _search(method: str, task: Any, target: Any, options: TuneOptions, folder: P
                 module = tvm.ir.save_json(proposal.schedule.mod)
                 measurer.submit(Job(proposal, module, data, kept[0][0] if kept else math.inf))
             results = _results(measurer, len(proposals))
-            made = [entry for entry in results if entry[1] is not None]
+            made = [(secs, library, proposal) for secs, library, proposal in results if library is not None]
             kept = sorted([*kept, *made], key=lambda entry: entry[0])[:_KEPT]
             trials += len(proposals)
             failed += sum(math.isinf(seconds) for seconds, _, _ in results)

@@ -61,7 +61,7 @@ def scale_dtypes(engine: Engine) -> tuple[str, ...]:
 
 
 def engine_attributes(
-    engine: str, memory_order: str = "NHWC", tail_block: int | None = None, block: int = 0
+    engine: str, memory_order: str, tail_block: int | None, block: int = 0
 ) -> dict[str, Any]:
     """The attributes engine, memory_order and tail_block; `block` is PyTorch's tail block where none is given."""
     chosen = block if engine == Engine.PYTORCH.value else 0

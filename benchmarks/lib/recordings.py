@@ -6,7 +6,7 @@ import gzip
 import json
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,25 +27,28 @@ from autotune_qnn.tuning.replay import TVM_ERRORS, new_schedule
 _REPEAT_MS = 1.0
 
 
+@dataclass(frozen=True)
 class RecordedSpace(ConfigSpace):
     """The recorded configurations as a space that knows them all: where a part was recorded, few combinations are."""
 
-    def __init__(self, knobs: tuple[Knob, ...], configs: Sequence[Config]) -> None:
-        """`configs` are those recorded."""
-        known = set(configs)
-        super().__init__(knobs, lambda values: Config.from_mapping(values) in known)
-        object.__setattr__(self, "_configs", tuple(configs))  # a frozen dataclass
+    configs: tuple[Config, ...] = ()
+
+    @classmethod
+    def of(cls, knobs: tuple[Knob, ...], configs: Iterable[Config]) -> RecordedSpace:
+        """The space of these configurations."""
+        known = dict.fromkeys(configs)
+        return cls(knobs, lambda values: Config.from_mapping(values) in known, tuple(known))
 
     def __len__(self) -> int:
-        return len(self._configs)
+        return len(self.configs)
 
     def sample(self, rng: random.Random) -> Config:
         """One of the recorded configurations."""
-        return rng.choice(self._configs)
+        return rng.choice(self.configs)
 
     def enumerate(self) -> Iterator[Config]:
         """The recorded configurations."""
-        return iter(self._configs)
+        return iter(self.configs)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Table:
 
     def space(self) -> ConfigSpace:
         """The recorded configurations as a space."""
-        return RecordedSpace(self.knobs, list(self.rows))
+        return RecordedSpace.of(self.knobs, self.rows)
 
     def samples(self) -> Samples:
         """Everything recorded, as a cost model takes it."""

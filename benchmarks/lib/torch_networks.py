@@ -16,7 +16,7 @@ from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules, fuse_mod
 _CLASSES = 1000
 
 
-class ConvNorm(nn.Sequential):
+class ConvNorm(nn.Sequential):  # type: ignore[misc]  # untyped
     """Convolution (padded to keep the size, where the stride is 1), batch norm and, unless left out, ReLU."""
 
     def __init__(
@@ -29,7 +29,7 @@ class ConvNorm(nn.Sequential):
         super().__init__(*layers, *([nn.ReLU()] if relu else []))
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(nn.Module):  # type: ignore[misc]  # untyped
     """Expand by `ratio`, depthwise, project; and the input added where the shape stays."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, ratio: int) -> None:
@@ -47,7 +47,7 @@ class InvertedResidual(nn.Module):
         return self.add.add(self.body(data), data) if self.adds else self.body(data)
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module):  # type: ignore[misc]  # untyped
     """Features, mean over the image, one linear layer, between the stubs where quantization begins and ends."""
 
     def __init__(self, features: list[nn.Module], width: int) -> None:

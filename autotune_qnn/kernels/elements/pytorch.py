@@ -77,7 +77,7 @@ class Quantization:
         """value · factor + zero point with one rounding before that to an integer."""
         return self.complete(fma(value, factor, self._real_zero), small)
 
-    def complete(self, value: Any, small: bool = False) -> Lane:
+    def complete(self, value: Any, small: bool) -> Lane:
         """A value with the zero point in it."""
         return Lane(value, 0, *self._bounds, small=small, complete=True)
 

@@ -52,7 +52,7 @@ def test_trials_to_come_near_the_best_are_counted_from_one() -> None:
 
 def test_a_recorded_space_holds_what_was_recorded_alone() -> None:
     configs = [Config.of(a=value, b=value) for value in range(3)]
-    space = RecordedSpace((Knob("a", tuple(range(100))), Knob("b", tuple(range(100)))), configs)
+    space = RecordedSpace.of((Knob("a", tuple(range(100))), Knob("b", tuple(range(100)))), configs)
     assert len(space) == 3
     assert list(space.enumerate()) == configs
     assert {space.sample(random.Random(seed)) for seed in range(20)} == set(configs)
