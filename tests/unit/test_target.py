@@ -101,16 +101,24 @@ def test_what_the_cpu_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pku" not in reason, "features that no generated code uses do not matter"
 
 
-def test_native_follows_what_a_hypervisor_hides(monkeypatch: pytest.MonkeyPatch) -> None:
-    named = TargetSpec(mcpu="cascadelake")
-    flags = frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in named.features if f in host.HOST_FLAG_OF_FEATURE)
-    monkeypatch.setattr(target, "host_flags", lambda: flags - {"avx512_vnni"})
-    monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "cascadelake")
+def flags_of(name: str) -> frozenset[str]:
+    features = TargetSpec(mcpu=name).features
+    return frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in features if f in host.HOST_FLAG_OF_FEATURE)
+
+
+def native_anew() -> TargetSpec:
+    """The native target of a pretended CPU, of which nothing is left behind."""
     target._native.cache_clear()
     try:
-        spec = TargetSpec.parse("native")
+        return TargetSpec.parse("native")
     finally:
         target._native.cache_clear()
+
+
+def test_native_follows_what_a_hypervisor_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "host_flags", lambda: flags_of("cascadelake") - {"avx512_vnni"})
+    monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "cascadelake")
+    spec = native_anew()
     assert spec.mattr == ("-avx512vnni",)
     assert spec.isa is Isa.AVX512BW
     assert spec.runs_here() is None
@@ -119,15 +127,10 @@ def test_native_follows_what_a_hypervisor_hides(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("granted", [True, False])
 def test_tiles_are_used_where_linux_grants_them(monkeypatch: pytest.MonkeyPatch, granted: bool) -> None:
     named = TargetSpec(mcpu="sapphirerapids")
-    flags = frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in named.features if f in host.HOST_FLAG_OF_FEATURE)
-    monkeypatch.setattr(target, "host_flags", lambda: flags)
+    monkeypatch.setattr(target, "host_flags", lambda: flags_of("sapphirerapids"))
     monkeypatch.setattr(target, "tiles_refused", lambda: None if granted else "Linux does not")
     monkeypatch.setattr(target.codegen, "llvm_get_system_cpu", lambda: "sapphirerapids")
-    target._native.cache_clear()
-    try:
-        spec = TargetSpec.parse("native")
-    finally:
-        target._native.cache_clear()
+    spec = native_anew()
     assert spec.isa is (Isa.AMX_INT8 if granted else Isa.AVX512_VNNI)
     assert spec.mattr == (() if granted else ("-amx-int8", "-amx-tile"))
     assert spec.runs_here() is None
@@ -173,11 +176,6 @@ def test_cpu_model_tells_cpus_of_one_name_apart() -> None:
     assert host.parse_model("\n".join(lines)) == "AMD EPYC (family 25, model 17, stepping 1)"
     assert host.parse_model("") == "unknown"
     assert host.cpu_model()
-
-
-def flags_of(name: str) -> frozenset[str]:
-    features = TargetSpec(mcpu=name).features
-    return frozenset(host.HOST_FLAG_OF_FEATURE[f] for f in features if f in host.HOST_FLAG_OF_FEATURE)
 
 
 @pytest.mark.parametrize(
