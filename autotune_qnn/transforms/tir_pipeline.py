@@ -18,6 +18,7 @@ from autotune_qnn.transforms.pair_products import pair_products
 from autotune_qnn.transforms.prefetch import prefetch_weights
 from autotune_qnn.transforms.stack_accumulators import stack_accumulators
 from autotune_qnn.transforms.subroutines import hide_subroutines, lower_subroutines
+from autotune_qnn.transforms.tails import cut_tails
 from autotune_qnn.transforms.weave import weave
 from autotune_qnn.transforms.wrapping import complete_wrapping
 
@@ -41,6 +42,7 @@ def _lowering_passes() -> list[Any]:
         tirx.transform.FlattenBuffer(),
         tirx.transform.NarrowDataType(32),
         s_tir.transform.LoopPartition(),
+        cut_tails,
         tirx.transform.VectorizeLoop(True),
         tirx.transform.StorageRewrite(),
         s_tir.transform.HoistIfThenElse(),
