@@ -134,7 +134,7 @@ class SpeedModel:
         import xgboost
 
         start = time.perf_counter()
-        data = xgboost.DMatrix(derived(rows), label=values)
+        data = xgboost.DMatrix(derived(rows), label=values, nthread=1)
         data.set_base_margin(base)
         parameters = {**self._parameters, **(_PRIOR_PARAMETERS if prior else {})}
         booster = xgboost.train(parameters, data, num_boost_round=rounds)
@@ -162,7 +162,7 @@ def _slope(expected: Vector, values: Vector) -> float:
 def _predict(booster: Any, rows: Vector, base: Vector) -> Vector:
     import xgboost
 
-    data = xgboost.DMatrix(derived(rows))
+    data = xgboost.DMatrix(derived(rows), nthread=1)
     data.set_base_margin(base)
     return np.asarray(booster.predict(data), dtype=np.float64)
 

@@ -5,7 +5,10 @@ of both passes during the longer:
 
     tile   = max(sums, outputs) + REST x min(sums, outputs) + SPILL x spilled registers
     sums   = instructions x max(1, loads an instruction x LOAD, LATENCY / accumulators)
-    kernel = tiles x tile + bytes into the first cache / FIRST + bytes into the second / SECOND
+    kernel = tiles x tile + bytes into the first cache / FIRST + BEYOND x bytes into the second / SECOND
+
+BEYOND is 0 where all that a kernel's sums read stays in the second cache (2^HELD bytes), however often they read it, and
+1 from twice that on. It is what tells how many transformed weights or data are kept at a time, as in Winograd's form.
 
 A woven tile's outputs are computed during the next tile's sums, with the accumulators of both in registers:
 
@@ -45,6 +48,7 @@ _LONG = 8.5
 _CODE = 0.05
 _FIRST = 256.0
 _SECOND = 64.0
+_HELD = 19.75
 _PLACE = {name: place for place, name in enumerate(NAMES)}
 
 
@@ -100,11 +104,17 @@ def _tiles(rows: Vector) -> _Tiles:
         sums,
         _count(rows, "other_steps") / tiles,
         rows[:, _PLACE["hot_loads_per_step"]],
-        _count(rows, "hot_traffic_32k") / _FIRST + _count(rows, "hot_traffic_512k") / _SECOND,
+        _count(rows, "hot_traffic_32k") / _FIRST
+        + _beyond(rows) * _count(rows, "hot_traffic_512k") / _SECOND,
         rows[:, _PLACE["hot_woven"]] > 0.0,
         (rows[:, _PLACE["hot_fetched"]] > 0.0) * sums / accumulators,
         np.maximum(0.0, rows[:, _PLACE["code"]] - _LONG),
     )
+
+
+def _beyond(rows: Vector) -> Vector:
+    """How much of the traffic into the second cache there is, from 0, where all that is read stays there, to 1."""
+    return np.asarray(np.clip(rows[:, _PLACE["hot_bytes_read"]] - _HELD, 0.0, 1.0), dtype=np.float64)
 
 
 def _estimate(found: _Tiles) -> Vector:

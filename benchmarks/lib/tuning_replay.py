@@ -126,17 +126,19 @@ class Result:
         return np.asarray(np.minimum(whole, _SLOWEST).mean(axis=0))
 
 
+def repeated(tables: Sequence[Table], how: Search, seeds: int, trials: int, start: Start) -> list[Result]:
+    """One search on every task, with so many seeds (random search with more)."""
+    runs = [run(tables, how, seed, trials, start) for seed in range(seeds * how.runs)]
+    return [Result(table, how, [found[place] for found in runs]) for place, table in enumerate(tables)]
+
+
 def compare(
     tables: Sequence[Table], seeds: int, trials: int, known: Sequence[Table], start: Start
 ) -> list[Result]:
-    """Every search on every task, with so many seeds (random search with more)."""
-    results = []
-    for how in searches(tables, known):
-        runs = [run(tables, how, seed, trials, start) for seed in range(seeds * how.runs)]
-        results += [
-            Result(table, how, [found[place] for found in runs]) for place, table in enumerate(tables)
-        ]
-    return results
+    """Every search on every task, `repeated`."""
+    return [
+        result for how in searches(tables, known) for result in repeated(tables, how, seeds, trials, start)
+    ]
 
 
 def task_row(result: Result, trials: int) -> dict[str, Any]:

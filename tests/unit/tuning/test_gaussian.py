@@ -21,10 +21,20 @@ def test_the_estimate_knows_latency_loads_traffic_and_spilling() -> None:
     assert plain == pytest.approx(-16.0, abs=0.05), "one instruction a cycle"
     assert estimate(kernel_features(hot_accumulators=1.0))[0] == pytest.approx(plain - 2.0, abs=0.05)
     assert estimate(kernel_features(hot_loads_per_step=3.0))[0] < plain - 0.5
-    near, far = (estimate(kernel_features(**{f"hot_traffic_{size}k": 24.0}))[0] for size in (32, 512))
+    near, far = (
+        estimate(kernel_features(hot_bytes_read=21.0, **{f"hot_traffic_{size}k": 24.0}))[0] for size in (32, 512)
+    )
     assert far < near < plain - 0.5
     assert estimate(kernel_features(hot_accumulators=100.0))[0] < plain
     assert estimate(kernel_features(code=12.0))[0] < estimate(kernel_features(code=8.0))[0] == plain
+
+
+def test_the_estimate_knows_that_what_stays_in_the_second_cache_is_not_fetched_again() -> None:
+    plain, *found = (
+        float(estimate(kernel_features(hot_bytes_read=read, hot_traffic_512k=traffic))[0])
+        for read, traffic in ((18.0, 0.0), (18.0, 24.0), (20.25, 24.0), (21.0, 24.0), (23.0, 24.0))
+    )
+    assert found[0] == plain > found[1] > found[2] == found[3]
 
 
 def test_the_estimate_lets_most_of_the_shorter_pass_during_the_longer() -> None:
