@@ -7,8 +7,8 @@ of both passes during the longer:
     sums   = instructions x max(1, loads an instruction x LOAD, LATENCY / accumulators)
     kernel = tiles x tile + bytes into the first cache / FIRST + BEYOND x bytes into the second / SECOND
 
-BEYOND is 0 where all that a kernel's sums read stays in the second cache (2^HELD bytes), however often they read it, and
-1 from twice that on. It is what tells how many transformed weights or data are kept at a time, as in Winograd's form.
+BEYOND is 0 where all that a kernel's sums read stays in the second cache (2^HELD bytes), however often they read it,
+and 1 from twice that on. It tells how many transformed weights and data to keep at a time, as in Winograd's form.
 
 A woven tile's outputs are computed during the next tile's sums, with the accumulators of both in registers:
 
@@ -104,8 +104,7 @@ def _tiles(rows: Vector) -> _Tiles:
         sums,
         _count(rows, "other_steps") / tiles,
         rows[:, _PLACE["hot_loads_per_step"]],
-        _count(rows, "hot_traffic_32k") / _FIRST
-        + _beyond(rows) * _count(rows, "hot_traffic_512k") / _SECOND,
+        _count(rows, "hot_traffic_32k") / _FIRST + _beyond(rows) * _count(rows, "hot_traffic_512k") / _SECOND,
         rows[:, _PLACE["hot_woven"]] > 0.0,
         (rows[:, _PLACE["hot_fetched"]] > 0.0) * sums / accumulators,
         np.maximum(0.0, rows[:, _PLACE["code"]] - _LONG),

@@ -22,7 +22,8 @@ def test_the_estimate_knows_latency_loads_traffic_and_spilling() -> None:
     assert estimate(kernel_features(hot_accumulators=1.0))[0] == pytest.approx(plain - 2.0, abs=0.05)
     assert estimate(kernel_features(hot_loads_per_step=3.0))[0] < plain - 0.5
     near, far = (
-        estimate(kernel_features(hot_bytes_read=21.0, **{f"hot_traffic_{size}k": 24.0}))[0] for size in (32, 512)
+        estimate(kernel_features(hot_bytes_read=21.0, **{f"hot_traffic_{size}k": 24.0}))[0]
+        for size in (32, 512)
     )
     assert far < near < plain - 0.5
     assert estimate(kernel_features(hot_accumulators=100.0))[0] < plain
