@@ -63,26 +63,31 @@ def test_a_run_measures_its_budget_and_resumes_without_repeating(tmp_path: Path)
             assert store.ranked(MatmulTask(64).key) == []
 
 
+def trials_of(store: LogStore, tuner: TunerName) -> int:
+    """How many trials of the second task are one tuner's."""
+    return sum(record.tuner is tuner for record in store.records(TASKS[1].key))
+
+
 def test_sketches_start_from_the_default_schedule(tmp_path: Path) -> None:
     """The default is tried with the first sketches (which of them ends first is chance), so that a build with the best
     history is never slower than without.
     """
     with open_store(tmp_path) as store:
         tune(TASKS[1:], HostTarget(), store, options(9, TunerChoice.AUTOSCHEDULER))
-        assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
+        assert trials_of(store, TunerName.AUTOTVM) == 1
         tried = [record.config for record in store.records(TASKS[1].key)]
         assert {"rows": 4, "columns": 16, "unroll": 1} in tried
         resumed = tune(TASKS[1:], HostTarget(), store, options(12, TunerChoice.AUTOSCHEDULER))
         assert (resumed.measured, resumed.resumed) == (3, 9)
-        assert store.count(TASKS[1].key, TunerName.AUTOTVM) == 1
+        assert trials_of(store, TunerName.AUTOTVM) == 1
 
 
 def test_both_tuners_share_a_task(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         summary = tune(TASKS[1:], HostTarget(), store, options(24, TunerChoice.BOTH))
         assert summary.measured == 24
-        assert store.count(TASKS[1].key, TunerName.AUTOTVM) >= 16
-        assert store.count(TASKS[1].key, TunerName.AUTOSCHEDULER) >= 4
+        assert trials_of(store, TunerName.AUTOTVM) >= 16
+        assert trials_of(store, TunerName.AUTOSCHEDULER) >= 4
         resumed = tune(TASKS[1:], HostTarget(), store, options(30, TunerChoice.BOTH))
         assert (resumed.measured, resumed.resumed) == (6, 24)
         assert len(set(identities(store))) == 30
