@@ -21,8 +21,11 @@ VNNI, AVX512, AVX2, PLAIN = (
     "llvm -mcpu=x86-64",
 )
 EXPAND = ConvCase(14, 14, 96, 64)
+DEPTHWISE = ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64)
 FAMILIES = (
     EXPAND,
+    DEPTHWISE,
+    ConvCase(9, 12, 144, 144, 3, 1, 1, groups=144, dtype="int8"),
     ConvCase(15, 15, 3, 20, 3, 2, 1),
     ConvCase(14, 14, 40, 40, 5, 2, 2, groups=40),
     ConvCase(9, 9, 32, 64, 3, 1, 1, groups=4),
@@ -64,7 +67,9 @@ def _assembly(task: TuningTask, target: TargetSpec, sketch: TiledSketch, **chang
     ("case", "text", "instruction"),
     [
         (EXPAND, VNNI, r"vpdpbusd.*zmm"),
-        (ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64), VNNI, r"vpdpbusd.*zmm"),
+        (DEPTHWISE, VNNI, r"vpdpbusd.*zmm"),
+        (DEPTHWISE, AVX512, r"vpmaddwd.*zmm"),
+        (DEPTHWISE, AVX2, r"vpmaddwd.*ymm"),
         (EXPAND, AVX512, r"vpmaddwd.*zmm"),
         (EXPAND, AVX2, r"vpmaddwd.*ymm"),
         (EXPAND, "llvm -mcpu=alderlake", r"vpdpbusd.*ymm"),
@@ -99,7 +104,7 @@ def test_the_whole_register_file_is_used_without_spilling() -> None:
 
 
 def test_what_is_copied_is_copied_outside_of_what_reads_it() -> None:
-    _, _, sketch = _sketch(ConvCase(14, 14, 64, 64, 3, 2, 1, groups=64), VNNI)
+    _, _, sketch = _sketch(DEPTHWISE, VNNI)
     assert sketch.structure.staged == ("quads", "data_pad")
     space, rng = sketch.space(), random.Random(0)
     for _ in range(20):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from autotune_qnn.kernels.intrinsics import interleave, row_pairs
-from autotune_qnn.kernels.intrinsics.x86 import register_all, sketch_intrinsics, words_intrinsic
+from autotune_qnn.kernels.intrinsics.x86 import DEPTHWISE, register_all, sketch_intrinsics, words_intrinsic
 
-__all__ = ["ensure", "register_all", "sketch_intrinsics", "words_intrinsic"]
+__all__ = ["DEPTHWISE", "ensure", "register_all", "sketch_intrinsics", "words_intrinsic"]
 
 
 def ensure(name: str) -> None:

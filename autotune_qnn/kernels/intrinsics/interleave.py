@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from autotune_qnn.kernels.intrinsics.x86 import instruction
+from autotune_qnn.kernels.intrinsics.x86 import instruction, shuffle
 
 _LANE, _WORD = 16, 4
 """Bytes of a 128-bit lane, and of the smallest part of one that unpacking keeps together."""
@@ -67,11 +66,6 @@ def narrow_place(pixel: Any, channel: Any, channels: int) -> tuple[Any, Any]:
 def turns_intrinsic(count: int, dtype: str) -> str:
     """Name of the intrinsic that puts the bytes of two rows of `count` into one row, in turns."""
     return f"aq_turns_{count}_{dtype}"
-
-
-def shuffle(first: Any, second: Any, order: list[int]) -> Any:
-    """Elements of two vectors, counted through both, in an order."""
-    return tirx.Shuffle([first, second], [tirx.const(place, "int32") for place in order])
 
 
 def unpack(lanes: int, count: int, offset: int) -> list[int]:

@@ -13,8 +13,8 @@ from typing import Any
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
-from autotune_qnn.kernels.intrinsics.interleave import rows_description, rows_implementation, shuffle, unpack
-from autotune_qnn.kernels.intrinsics.x86 import MADDWD, instruction
+from autotune_qnn.kernels.intrinsics.interleave import rows_description, rows_implementation, unpack
+from autotune_qnn.kernels.intrinsics.x86 import MADDWD, instruction, shuffle
 
 
 def row_pairs_intrinsic(group: int, taps: int) -> str:

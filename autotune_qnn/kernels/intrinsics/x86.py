@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from tvm import tirx
 from tvm.s_tir import TensorIntrin
 from tvm.script import tirx as T
 
@@ -84,23 +85,28 @@ def _vnni(name: str, lanes: int) -> Total:
     return lambda *operands: instruction(f"llvm.x86.avx512.{name}.{32 * lanes}", lanes, *operands)
 
 
+def shuffle(first: Any, second: Any, order: list[int]) -> Any:
+    """Elements of two vectors, counted through both, in an order."""
+    return tirx.Shuffle([first, second], [tirx.const(place, "int32") for place in order])
+
+
 def instruction(name: str, lanes: int, *operands: Any) -> Any:
     """A call of LLVM's intrinsic of that name, whose result is a vector of int32."""
     return T.call_llvm_pure_intrin(T.llvm_lookup_intrinsic_id(name), *operands, dtype=f"int32x{lanes}")
 
 
-def _depthwise(lanes: int) -> Any:
+def _depthwise(lanes: int, size: int, weight: str) -> Any:
     @T.prim_func(s_tir=True)
     def description(
         A: T.Buffer((lanes,), "int32", offset_factor=1),
-        B: T.Buffer((lanes, 4), "int8", offset_factor=1),
+        B: T.Buffer((lanes, size), weight, offset_factor=1),
         C: T.Buffer((lanes,), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:lanes], B[0:lanes, 0:4])
+            T.reads(C[0:lanes], A[0:lanes], B[0:lanes, 0:size])
             T.writes(C[0:lanes])
             for i in range(lanes):
-                for k in range(4):
+                for k in range(size):
                     with T.sblock("update"):
                         vi, vk = T.axis.remap("SR", [i, k])
                         C[vi] = C[vi] + T.bitwise_and(T.shift_right(A[vi], vk * 8), 255) * T.cast(
@@ -110,29 +116,44 @@ def _depthwise(lanes: int) -> Any:
     return description
 
 
-def _depthwise_vnni(lanes: int) -> Any:
-    total = _vnni("vpdpbusd", lanes)
+def _depthwise_computed(lanes: int, size: int, weight: str, total: Total) -> Any:
+    """What `_depthwise` describes, computed by `total`, to which the data are handed as bytes."""
 
     @T.prim_func(s_tir=True)
     def implementation(
         A: T.Buffer((lanes,), "int32", offset_factor=1),
-        B: T.Buffer((lanes, 4), "int8", offset_factor=1),
+        B: T.Buffer((lanes, size), weight, offset_factor=1),
         C: T.Buffer((lanes,), "int32", offset_factor=1),
     ) -> None:
         with T.sblock("root"):
-            T.reads(C[0:lanes], A[0:lanes], B[0:lanes, 0:4])
+            T.reads(C[0:lanes], A[0:lanes], B[0:lanes, 0:size])
             T.writes(C[0:lanes])
             C[T.ramp(T.int32(0), 1, lanes)] = total(
                 C.vload([0], dtype=f"int32x{lanes}"),
                 T.reinterpret(A.vload([0], dtype=f"int32x{lanes}"), dtype=f"uint8x{4 * lanes}"),
-                B.vload([0, 0], dtype=f"int8x{4 * lanes}"),
+                B.vload([0, 0], dtype=f"{weight}x{size * lanes}"),
             )
 
     return implementation
 
 
+def _widened(lanes: int, total: Total) -> Total:
+    """`total` of pairs of 16 bits, given the bytes of int32 lanes of which two hold data."""
+    order = [place for lane in range(lanes) for place in (4 * lane, 4 * lanes, 4 * lane + 1, 4 * lanes)]
+
+    def widening(sums: Any, data: Any, weights: Any) -> Any:
+        wide = shuffle(data, T.broadcast(T.uint8(0), 4 * lanes), order)
+        return total(sums, T.reinterpret(wide, dtype=f"int16x{2 * lanes}"), weights)
+
+    return widening
+
+
 MADDWD = {16: "llvm.x86.avx512.pmaddw.d.512", 8: "llvm.x86.avx2.pmadd.wd", 4: "llvm.x86.sse2.pmadd.wd"}
 """vpmaddwd by the int32 lanes of its result."""
+
+
+DEPTHWISE = "aq_depthwise_"
+"""How names of the intrinsics begin that multiply each lane's data with weights of its own."""
 
 
 @functools.cache
@@ -147,7 +168,12 @@ def register_all() -> None:
         ):
             TensorIntrin.register(name, _dot(lanes, *form), _computed(lanes, *form, total))
     for lanes in (16, 8, 4):
-        TensorIntrin.register(f"aq_depthwise_{lanes}x4_vnni", _depthwise(lanes), _depthwise_vnni(lanes))
+        for name, size, weight, total in (
+            (f"{DEPTHWISE}{lanes}x4_vnni", 4, "int8", _vnni("vpdpbusd", lanes)),
+            (f"{DEPTHWISE}{lanes}x2_maddwd", 2, "int16", _widened(lanes, _maddwd(lanes))),
+        ):
+            form = (lanes, size, weight)
+            TensorIntrin.register(name, _depthwise(*form), _depthwise_computed(*form, total))
 
 
 def words_intrinsic(shape: DotShape) -> str:
@@ -162,4 +188,5 @@ def sketch_intrinsics(isa: Isa) -> list[str]:
     """
     register_all()
     shape = dot_shape(isa)
-    return [name for name in (shape.intrinsic, shape.depthwise_intrinsic) if name]
+    depthwise = f"{DEPTHWISE}{shape.lanes}x2_maddwd" if shape.widened else shape.depthwise_intrinsic
+    return [name for name in (shape.intrinsic, depthwise) if name]

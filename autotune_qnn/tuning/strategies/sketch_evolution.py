@@ -1,4 +1,4 @@
-"""Sketches by TVM's own rules, for kernels that the project's rules (sketch_rules.py) have none for.
+"""Sketches by TVM's own rules, for kernels that the project's own (sketch_tiling.py, sketch_stages.py) do not know.
 
 MetaSchedule's rules make sketches from the workload alone: multi-level tiling, on this target's dot-product
 instructions where the workload has their shape, inlining, vectorizing and unrolling. Its evolutionary search

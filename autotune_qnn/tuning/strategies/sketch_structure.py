@@ -13,7 +13,7 @@ from typing import Any
 
 from tvm import tirx
 
-from autotune_qnn.kernels.intrinsics import ensure, sketch_intrinsics
+from autotune_qnn.kernels.intrinsics import DEPTHWISE, ensure, sketch_intrinsics
 from autotune_qnn.kernels.intrinsics.interleave import narrow_intrinsic, quads_intrinsic
 from autotune_qnn.kernels.isa import DotShape, Isa, dot_shape
 from autotune_qnn.tuning.loop_nest import integer
@@ -236,8 +236,8 @@ def instruction_of(
     shape = dot_shape(isa)
     candidates: list[tuple[str, int, int]] = []
     for name in names:
-        depthwise = name == shape.depthwise_intrinsic
-        widths = [lanes for lanes in (16, 8, 4) if lanes <= shape.lanes] if depthwise else [shape.lanes]
+        narrower = name.startswith(DEPTHWISE)
+        widths = [lanes for lanes in (16, 8, 4) if lanes <= shape.lanes] if narrower else [shape.lanes]
         candidates += [(name.replace(f"_{shape.lanes}x", f"_{lanes}x"), lanes, 1) for lanes in widths]
     for name, lanes, tail in candidates:
         if spatial[-1] % lanes == 0 and _tries(mod, partial(_dotted, anchor, name, lanes, tail)):
