@@ -168,12 +168,12 @@ def register_all() -> None:
         ):
             TensorIntrin.register(name, _dot(lanes, *form), _computed(lanes, *form, total))
     for lanes in (16, 8, 4):
-        for name, size, weight, total in (
+        for name, size, weight, multiplied in (
             (f"{DEPTHWISE}{lanes}x4_vnni", 4, "int8", _vnni("vpdpbusd", lanes)),
             (f"{DEPTHWISE}{lanes}x2_maddwd", 2, "int16", _widened(lanes, _maddwd(lanes))),
         ):
-            form = (lanes, size, weight)
-            TensorIntrin.register(name, _depthwise(*form), _depthwise_computed(*form, total))
+            computed = _depthwise_computed(lanes, size, weight, multiplied)
+            TensorIntrin.register(name, _depthwise(lanes, size, weight), computed)
 
 
 def words_intrinsic(shape: DotShape) -> str:
