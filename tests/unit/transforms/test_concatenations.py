@@ -118,6 +118,23 @@ def test_an_operator_behind_it_that_takes_it_into_its_kernel() -> None:
     assert called(check(mod)) == ["conv2d", "conv2d", "concatenate"]
 
 
+def test_a_network_that_is_no_list_of_kernels() -> None:
+    """Its memory is planned by TVM, as it returns its input too."""
+    builder = relax.BlockBuilder()
+    data = relax.Var("data", relax.TensorType(DATA.shape, "int8"))
+    with builder.function("main", [data]):
+        with builder.dataflow():
+            b = Bench(builder, "int8", 0)
+            inner = two(b, conv(16, ONE)(b, two(b, data)))
+            output = builder.emit_output(relax.Tuple([inner, data, conv(8, ONE)(b, inner)]))
+        builder.emit_func_output(output)
+    mod = builder.get()
+    module = compile_module(apply_best(lower(mod, NATIVE, 1))[0], NATIVE)
+    found = relax.VirtualMachine(module, tvm.cpu())["main"](tvm.runtime.tensor(DATA))
+    for output, expected in zip(found, reference.run(mod, [DATA]), strict=True):
+        np.testing.assert_array_equal(output.numpy(), expected, strict=True)
+
+
 def test_the_same_kernel_in_several_places_is_one_task() -> None:
     def build(b: Bench, x: Any) -> Any:
         parts = [conv(16, ONE)(b, x) for _ in range(3)]
