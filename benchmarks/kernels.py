@@ -12,9 +12,9 @@ peak, measured in the same run, and outputs per second. A kernel that computes s
 with exit code 11.
 
 `--network` is one of benchmarks/peers.py's, in place of a model, and `--engines` those of its engines that profile
-themselves (openvino, openvino_nncf, onnxruntime). `measure` then lets each run the whole network and prints a second
-table: our convolutions and dense layers in order of execution beside the same layers of theirs. An engine that does not
-run the same layers is left out, and why is said.
+themselves (openvino, openvino_nncf, onnxruntime, pytorch_x86, pytorch_onednn, pytorch_fbgemm). `measure` then lets each
+run the whole network and prints a second table: our convolutions and dense layers in order of execution beside the same
+layers of theirs. An engine that does not run the same layers is left out, and why is said.
 """
 
 from __future__ import annotations

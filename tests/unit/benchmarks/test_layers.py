@@ -164,4 +164,21 @@ def test_engines_that_do_not_profile_say_so() -> None:
         "openvino",
         "openvino_nncf",
         "onnxruntime",
+        "pytorch_x86",
+        "pytorch_onednn",
+        "pytorch_fbgemm",
     }
+
+
+def test_a_pytorch_profile() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: scripts/setup pytorch")
+    from benchmarks.lib.engines.torch_profile import profile_layers
+    from tests.support.small_pytorch import SHAPE, small_network
+
+    network = small_network()
+    (layer,) = profile_layers(network, torch.zeros(SHAPE), 0.0)
+    assert (layer.name, layer.data, layer.output) == ("conv2d_relu 0", (1, 3, 8, 8), (1, 8, 6, 6))
+    assert layer.macs == 6 * 6 * 8 * 27
+    assert layer.us > 0.0
+    (again,) = profile_layers(network, torch.zeros(SHAPE), 0.05)
+    assert again.signature == layer.signature
