@@ -26,6 +26,7 @@ from autotune_qnn.transforms.grouping import (
     operator_name,
     shape_of,
     stores_by_pixel,
+    with_variables,
 )
 
 
@@ -119,11 +120,11 @@ def separate_inputs(mod: Any, _context: Any) -> Any:
     with builder.function("main", list(renamed.values())):
         with builder.dataflow():
             for binding in bindings(function):
-                value = _renamed(binding.value, renamed)
+                value = with_variables(binding.value, renamed)
                 if binding.var in joins:
                     value = _joined(builder, joins[binding.var], value)
                 renamed[binding.var] = builder.emit(value, binding.var.name)
-            output = builder.emit_output(_renamed(function.body.body, renamed))
+            output = builder.emit_output(with_variables(function.body.body, renamed))
         builder.emit_func_output(output)
     return builder.get()
 
@@ -140,17 +141,3 @@ def _joined(builder: Any, join: _Join, call: Any) -> Any:
     count = len(parts)
     tuples = (relax.Tuple(fields) for fields in (parts, [scale] * count, [zero_point] * count))
     return relax.Call(call.op, [*tuples, scale, zero_point], call.attrs)
-
-
-def _renamed(expression: Any, renamed: dict[Any, Any]) -> Any:
-    """An expression with other variables in it."""
-    if isinstance(expression, relax.Var):
-        return renamed[expression]
-    if isinstance(expression, relax.Tuple):
-        return relax.Tuple([_renamed(field, renamed) for field in expression.fields])
-    if isinstance(expression, relax.TupleGetItem):
-        return relax.TupleGetItem(_renamed(expression.tuple_value, renamed), expression.index)
-    if isinstance(expression, relax.Call):
-        arguments = [_renamed(argument, renamed) for argument in expression.args]
-        return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
-    return expression

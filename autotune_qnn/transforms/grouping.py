@@ -11,6 +11,7 @@ channels in turns.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,20 @@ def variables(expression: Any) -> list[Any]:
     if isinstance(expression, relax.Call):
         return [variable for argument in expression.args for variable in variables(argument)]
     return []
+
+
+def with_variables(expression: Any, others: Mapping[Any, Any]) -> Any:
+    """An expression with other variables in place of its own."""
+    if isinstance(expression, relax.Var):
+        return others[expression]
+    if isinstance(expression, relax.Tuple):
+        return relax.Tuple([with_variables(field, others) for field in expression.fields])
+    if isinstance(expression, relax.TupleGetItem):
+        return relax.TupleGetItem(with_variables(expression.tuple_value, others), expression.index)
+    if isinstance(expression, relax.Call):
+        arguments = [with_variables(argument, others) for argument in expression.args]
+        return relax.Call(expression.op, arguments, expression.attrs, expression.ty_args)
+    return expression
 
 
 def _elementwise(call: Any) -> bool:

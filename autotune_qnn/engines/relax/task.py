@@ -13,6 +13,7 @@ from tvm import relax
 from autotune_qnn.dialect import reference
 from autotune_qnn.kernels.storage import Storage
 from autotune_qnn.kernels.templates.base import ScheduleTemplate
+from autotune_qnn.transforms.grouping import with_variables
 
 
 @dataclass(frozen=True)
@@ -127,18 +128,8 @@ def reference_module(steps: tuple[tuple[Any, Any], ...], inputs: tuple[Any, ...]
     with builder.function("main", parameters):
         with builder.dataflow():
             for variable, call in steps:
-                result = builder.emit(
-                    relax.Call(call.op, [_replace(a, replaced) for a in call.args], call.attrs)
-                )
+                result = builder.emit(with_variables(call, replaced))
                 replaced[variable] = result
             output = builder.emit_output(result)
         builder.emit_func_output(output)
     return builder.get()
-
-
-def _replace(expression: Any, replaced: dict[Any, Any]) -> Any:
-    if isinstance(expression, relax.Var):
-        return replaced[expression]
-    if isinstance(expression, relax.Tuple):
-        return relax.Tuple([_replace(field, replaced) for field in expression.fields])
-    return expression
