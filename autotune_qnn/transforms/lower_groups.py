@@ -31,7 +31,10 @@ from autotune_qnn.transforms.grouping import (
 from autotune_qnn.transforms.plain_operators import on_stored, works_on_stored
 from autotune_qnn.transforms.stored_values import Stored, StoredValue, flattened
 
-KERNEL_CALLS = frozenset({"relax.call_tir", "relax.call_tir_inplace"})
+IN_PLACE = "relax.call_tir_inplace"
+"""The operator that calls a kernel which stores its result in its last argument."""
+
+KERNEL_CALLS = frozenset({"relax.call_tir", IN_PLACE})
 """Operators with which "main" of a lowered module calls kernels."""
 
 _FUSION_OPAQUE = 8

@@ -13,7 +13,8 @@ from autotune_qnn.engines.relax.task import TuningTask
 from autotune_qnn.errors import BuildError, first_line
 from autotune_qnn.kernels.templates.base import ScheduleRejected
 from autotune_qnn.kernels.templates.primitives import TVM_SCHEDULE_ERRORS
-from autotune_qnn.transforms.lower_groups import bare_kernel, workload_key
+from autotune_qnn.transforms.grouping import bindings, operator_name
+from autotune_qnn.transforms.lower_groups import IN_PLACE, bare_kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +56,33 @@ def apply_best(lowered: LoweredModule, scheduled: Scheduled = nothing_tuned) -> 
     A kernel that stores its results in several places counts as tuned where its schedule applies to all of them.
     """
     mod = tvm.IRModule(dict(lowered.mod.functions_items()), attrs=lowered.mod.attrs)
+    within = _called_in_place(mod["main"])
     counts: list[Coverage] = []
     for task in lowered.tasks:
-        known: dict[str, tuple[Any, Coverage]] = {}
-        for name in task.functions:
-            own = bare_kernel(lowered.mod[name])
-            key = workload_key(own)
-            if key not in known:
-                known[key] = _schedule(_storing(task, key, own), scheduled)
-            function = known[key][0].with_attr("global_symbol", name).with_attr("op_pattern", 8)
-            mod[mod.get_global_var(name)] = function
+        alone = [name for name in task.functions if name not in within]
+        found = {
+            name: _schedule(_storing(task, mod[name]), scheduled) for name in task.functions if name in within
+        }
+        if alone:
+            found |= dict.fromkeys(alone, _schedule(task, scheduled))
+        for name, (function, _) in found.items():
+            variable = mod.get_global_var(name)
+            mod[variable] = function.with_attr("global_symbol", name).with_attr("op_pattern", 8)
         counts.append(
-            max((count for _, count in known.values()), key=lambda count: (count.missing, count.fallback))
+            max((count for _, count in found.values()), key=lambda count: (count.missing, count.fallback))
         )
     return mod, Coverage(*(sum(getattr(count, name) for count in counts) for name in Coverage.__slots__))
 
 
-def _storing(task: TuningTask, key: str, function: Any) -> TuningTask:
-    """The task with its kernel as it is called, which may store the result in a larger tensor."""
-    return task if key == task.key else replace(task, mod=tvm.IRModule({"main": function}))
+def _called_in_place(main: Any) -> set[str]:
+    """The global functions that store their results in larger tensors."""
+    values = (binding.value for binding in bindings(main))
+    return {value.args[0].name_hint for value in values if operator_name(value) == IN_PLACE}
+
+
+def _storing(task: TuningTask, function: Any) -> TuningTask:
+    """The task with its kernel as it is called, which stores the result in a larger tensor."""
+    return replace(task, mod=tvm.IRModule({"main": bare_kernel(function)}))
 
 
 def _schedule(task: TuningTask, scheduled: Scheduled) -> tuple[Any, Coverage]:

@@ -34,11 +34,7 @@ class Source:
     copied: bool = False
 
 
-def _by_channel(_call: Any) -> bool:
-    return True
-
-
-@element("qnn.concatenate", channelwise=_by_channel)
+@element("qnn.concatenate")
 def alone(call: ElementCall) -> LaneFunction:
     """The only input, rescaled as TFLite does."""
     return source(call, 0).lanes

@@ -100,7 +100,9 @@ class ElementCall:
 
 Rule = Callable[[ElementCall], LaneFunction]
 _RULES: KernelRules[ElementCall, LaneFunction] = KernelRules()
-_ALWAYS_CHANNELWISE = frozenset({"relax.add", "relax.clip", "relax.nn.relu", "qnn.output_stage"})
+_ALWAYS_CHANNELWISE = frozenset(
+    {"relax.add", "relax.clip", "relax.nn.relu", "qnn.output_stage", "qnn.concatenate"}
+)
 _CHANNELWISE: dict[str, Callable[[Any], bool]] = {}
 
 

@@ -36,7 +36,7 @@ def _shapes(network: Callable[[Any], Any], data: Any) -> list[Layer]:
 
     found: list[Layer] = []
 
-    class Watching(TorchDispatchMode):  # type: ignore[misc]
+    class Watching(TorchDispatchMode):  # type: ignore[misc]  # untyped
         def __torch_dispatch__(
             self, operator: Any, types: Any, arguments: Sequence[Any] = (), options: Any = None
         ) -> Any:

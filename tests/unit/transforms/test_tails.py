@@ -9,10 +9,11 @@ import pytest
 import tvm
 from tvm import te
 
-from autotune_qnn.engines.relax import TargetSpec, default_schedule, lower
+from autotune_qnn.engines.relax import TargetSpec, lower
 from autotune_qnn.kernels.anchors.overlap import store_within
 from autotune_qnn.transforms.tir_pipeline import compile_kernel
 from tests.differential.kernel_list import OPERATORS
+from tests.support.configured import check, runnable, with_knobs
 from tests.support.kernel_cases import module
 
 ADDITION = next(case for case in OPERATORS if case.name == "add int32")
@@ -32,22 +33,18 @@ def test_every_element_is_computed_once(elements: int, lanes: int) -> None:
     schedule.vectorize(lane)
     library = compile_kernel(schedule.mod, NATIVE.tvm())
     values = np.arange(-elements, elements, 2).astype(np.int8)
-    given, found = (tvm.runtime.tensor(array) for array in (values, np.zeros_like(values)))
-    library["main"](given, found)
-    np.testing.assert_array_equal(found.numpy(), (values.astype(np.int32) * 3 >> 1).astype(np.int8))
+    expected = (values.astype(np.int32) * 3 >> 1).astype(np.int8)
+    check(library, [values, np.zeros_like(values)], [expected])
 
 
 @pytest.mark.parametrize("text", ["native", "llvm -mcpu=cascadelake"])
 def test_nothing_is_stored_behind_the_end(text: str) -> None:
-    target = TargetSpec.parse(text)
-    if target.runs_here():
-        pytest.skip(f"{text} cannot run here: {target.runs_here()}")
+    target = runnable(text)
     tasks = lower(module(ADDITION).mod, target, 1).tasks
     task = next(task for task in tasks if task.mod["main"].params[-1].shape[-1] == 17)
     arguments, (expected,) = task.arguments(0)
     wide = replace(task, mod=tvm.IRModule({"main": store_within(task.mod["main"], 20, 2)}))
     whole = np.full((*expected.shape[:-1], 20), 7, expected.dtype)
-    tensors = [tvm.runtime.tensor(array) for array in (*arguments[:-1], whole)]
-    compile_kernel(default_schedule(wide), target.tvm())["main"](*tensors)
-    whole[..., 2:19] = expected
-    np.testing.assert_array_equal(tensors[-1].numpy(), whole)
+    stored = whole.copy()
+    stored[..., 2:19] = expected
+    check(with_knobs(wide, target), [*arguments[:-1], whole], [stored])
